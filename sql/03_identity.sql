@@ -1,0 +1,64 @@
+-- Identifiers, the people they belong to, and every link and merge that led there.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+CREATE SEQUENCE _cdp.identifier_kind_id_seq AS integer START 1000;
+CREATE TABLE _cdp.identifier_kinds (
+    kind_id integer NOT NULL DEFAULT pg_catalog.nextval('_cdp.identifier_kind_id_seq'::pg_catalog.regclass),
+    name text NOT NULL,
+    PRIMARY KEY (kind_id),
+    UNIQUE (name)
+);
+ALTER SEQUENCE _cdp.identifier_kind_id_seq OWNED BY _cdp.identifier_kinds.kind_id;
+COMMENT ON TABLE _cdp.identifier_kinds IS 'Kinds of identifiers; those below 1000 come with the extension';
+INSERT INTO _cdp.identifier_kinds (kind_id, name) VALUES
+    (1, 'user_id'), (2, 'email'), (3, 'email_hash'), (4, 'phone'), (5, 'anonymous_id'), (6, 'device_id'),
+    (7, 'ga_client_id'), (8, 'idfa'), (9, 'push_token');
+
+CREATE TABLE _cdp.identifiers (
+    namespace_id integer NOT NULL,
+    kind_id integer NOT NULL,
+    value text NOT NULL,
+    profile_id bigint NOT NULL,
+    linked_at timestamptz NOT NULL,
+    PRIMARY KEY (namespace_id, value, kind_id)
+);
+CREATE INDEX identifiers_profile_id ON _cdp.identifiers (profile_id);
+COMMENT ON TABLE _cdp.identifiers IS 'Which profile an identifier belongs to';
+
+CREATE SEQUENCE _cdp.identity_log_id_seq;
+CREATE TABLE _cdp.identity_log (
+    profile_id bigint NOT NULL,
+    log_id bigint NOT NULL DEFAULT pg_catalog.nextval('_cdp.identity_log_id_seq'::pg_catalog.regclass),
+    namespace_id integer NOT NULL,
+    at timestamptz NOT NULL,
+    what text NOT NULL,
+    other_profile_id bigint,
+    kind_id integer,
+    value text,
+    message_id text,
+    rule text NOT NULL,
+    PRIMARY KEY (profile_id, log_id)
+);
+ALTER SEQUENCE _cdp.identity_log_id_seq OWNED BY _cdp.identity_log.log_id;
+COMMENT ON TABLE _cdp.identity_log IS 'Every creation, link, demotion, merge and split of profiles, with its cause';
+
+CREATE TABLE _cdp.profile_merges (
+    absorbed_id bigint NOT NULL,
+    survivor_id bigint NOT NULL,
+    namespace_id integer NOT NULL,
+    merged_at timestamptz NOT NULL,
+    message_id text,
+    rule text NOT NULL,
+    PRIMARY KEY (absorbed_id)
+);
+CREATE INDEX profile_merges_survivor_id ON _cdp.profile_merges (survivor_id);
+COMMENT ON TABLE _cdp.profile_merges IS 'Merges in force: the profile that disappeared and the one it went into';
+
+CREATE TABLE _cdp.profile_splits (
+    profile_id bigint NOT NULL,
+    other_profile_id bigint NOT NULL,
+    namespace_id integer NOT NULL,
+    split_at timestamptz NOT NULL,
+    PRIMARY KEY (profile_id, other_profile_id)
+);
+COMMENT ON TABLE _cdp.profile_splits IS 'Pairs split by hand; identity resolution keeps them apart';
