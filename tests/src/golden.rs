@@ -1,0 +1,92 @@
+//! Files whose expected output lies beside them, as in `pg_regress`: `sql/x.sql` or `specs/x.spec`, and
+//! `expected/x.out` (or `expected/x.pg16.out`, which holds for that major version alone).
+//! `UPDATE=1` accepts what came out.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::cluster::Cluster;
+
+/// One file to run and where its expected output is.
+#[derive(Debug, Clone)]
+pub struct Golden {
+    pub name: String,
+    pub input: PathBuf,
+    pub expected: PathBuf,
+}
+
+/// All files `<folder>/*.<extension>` below `pg_test/`, where folder is `sql` or `specs`.
+pub fn discover(folder: &str, extension: &str) -> Vec<Golden> {
+    let mut found = Vec::new();
+    visit(&crate::repository().join("pg_test"), &mut |path| {
+        let parent = path.parent().and_then(Path::file_name);
+        if parent.is_some_and(|name| name == folder) && path.extension().is_some_and(|e| e == extension) {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let home = path.parent().and_then(Path::parent).map(PathBuf::from).unwrap_or_default();
+            found.push(Golden {
+                expected: home.join("expected").join(format!("{name}.out")),
+                name,
+                input: path.to_path_buf(),
+            });
+        }
+    });
+    found.sort_by(|a, b| a.input.cmp(&b.input));
+    found
+}
+
+/// Calls `each` for every file below `folder`.
+pub fn visit(folder: &Path, each: &mut dyn FnMut(&Path)) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            visit(&path, each);
+        } else {
+            each(&path);
+        }
+    }
+}
+
+impl Golden {
+    fn expected_for(&self, major: u32) -> PathBuf {
+        let special = self.expected.with_extension(format!("pg{major}.out"));
+        if special.exists() {
+            special
+        } else {
+            self.expected.clone()
+        }
+    }
+
+    /// Compares; with `UPDATE` set, writes. The error is the difference as `diff -u` shows it.
+    pub fn compare(&self, cluster: &Cluster, actual: &str) -> Result<(), String> {
+        let expected = self.expected_for(cluster.major());
+        if fs::read_to_string(&expected).is_ok_and(|text| text == actual) {
+            return Ok(());
+        }
+        if std::env::var_os("UPDATE").is_some() {
+            let _ = fs::create_dir_all(expected.parent().unwrap_or(Path::new(".")));
+            return fs::write(&expected, actual).map_err(|error| format!("{}: {error}", expected.display()));
+        }
+        Err(format!(
+            "{}\nIf the new output is right: UPDATE=1 with the same command, then look at `git diff`.",
+            difference(cluster, &expected, actual)
+        ))
+    }
+}
+
+/// What `diff -u` says about a file (which may be missing) and a text.
+pub fn difference(cluster: &Cluster, expected: &Path, actual: &str) -> String {
+    let printed = cluster.scratch("actual.out");
+    if let Err(error) = fs::write(&printed, actual) {
+        return format!("{}: {error}", printed.display());
+    }
+    let output = Command::new("diff")
+        .args(["-u", "-N", "--label", "expected", "--label", "actual"])
+        .arg(expected)
+        .arg(&printed)
+        .output();
+    match output {
+        Ok(output) => format!("{}\n{}", expected.display(), String::from_utf8_lossy(&output.stdout)),
+        Err(_) => format!("{}\nactual:\n{actual}", expected.display()),
+    }
+}
