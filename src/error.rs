@@ -1,0 +1,93 @@
+//! Errors as a caller sees them: SQLSTATE of class CD, what was wrong, and what to do.
+
+use std::borrow::Cow;
+
+/// An error on its way to the client.
+#[derive(Debug, Clone)]
+pub struct Error {
+    /// Five characters; class `CD` unless a standard state says it better.
+    pub sqlstate: [u8; 5],
+    /// Lower case, no period.
+    pub message: String,
+    pub detail: Option<String>,
+    pub hint: Option<String>,
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// The SQLSTATEs of cdp; docs/reference/errors.md lists them.
+pub mod state {
+    pub const INVALID_MESSAGE: &str = "CD001";
+    pub const NO_IDENTIFIER: &str = "CD002";
+    pub const UNKNOWN_NAMESPACE: &str = "CD003";
+    pub const UNKNOWN_KEY: &str = "CD004";
+    pub const INVALID_DEFINITION: &str = "CD005";
+    pub const INVALID_EXPRESSION: &str = "CD006";
+    pub const IN_USE: &str = "CD007";
+    pub const INVALID_SETTING: &str = "CD008";
+    pub const IDENTITY_CONFLICT: &str = "CD009";
+    pub const UNKNOWN_PERSON: &str = "CD010";
+    pub const CORRUPT_STATE: &str = "CD011";
+    pub const SECRET: &str = "CD012";
+    pub const INTERNAL: &str = "CD999";
+}
+
+impl Error {
+    pub fn new(sqlstate: &str, message: impl Into<String>) -> Error {
+        let mut code = *b"CD999";
+        if let Ok(five) = <[u8; 5]>::try_from(sqlstate.as_bytes()) {
+            code = five;
+        }
+        Error { sqlstate: code, message: message.into(), detail: None, hint: None }
+    }
+
+    pub fn detail(mut self, detail: impl Into<String>) -> Error {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    pub fn hint(mut self, hint: impl Into<String>) -> Error {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The SQLSTATE as text.
+    pub fn code(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.sqlstate)
+    }
+}
+
+/// Something that cannot happen unless stored data were damaged or cdp has a defect.
+pub fn internal(message: impl Into<String>) -> Error {
+    Error::new(state::INTERNAL, message).hint("This is a defect in cdp: please report it with the statement that led to it.")
+}
+
+/// `key`, with the closest of `known` as hint.
+pub fn unknown_key<'a>(what: &str, key: &str, known: impl Iterator<Item = &'a str>) -> Error {
+    let error = Error::new(state::UNKNOWN_KEY, format!("{what} \"{}\" does not exist", cut(key)));
+    match closest(key, known) {
+        Some(name) => error.hint(format!("Did you mean \"{name}\"?")),
+        None => error,
+    }
+}
+
+/// The name most like `key`, when one is close enough to be a typing mistake.
+fn closest<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|name| (strsim::jaro_winkler(&key.to_lowercase(), &name.to_lowercase()), name))
+        .filter(|(similarity, _)| *similarity > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
+/// A value cut to a length that an error message can carry.
+pub fn cut(value: &str) -> String {
+    const LONGEST: usize = 80;
+    if value.chars().count() <= LONGEST {
+        value.to_string()
+    } else {
+        let mut short: String = value.chars().take(LONGEST).collect();
+        short.push('…');
+        short
+    }
+}

@@ -1,0 +1,241 @@
+//! SQL functions in Rust: reading arguments, building results.
+//!
+//! The SQL side is written by hand in `sql/`, so that names, defaults, comments and `search_path`
+//! are where a reader looks for them; `exports.rs` binds each symbol to its Rust function.
+
+use super::datum::{self, Param};
+use super::guard::guarded;
+use crate::error::{internal, Result};
+use cdp_value::Timestamp;
+use pgrx::pg_sys::{self, Datum};
+
+/// A call in progress.
+pub struct Call {
+    fcinfo: pg_sys::FunctionCallInfo,
+}
+
+/// A column or a whole result.
+pub enum Field {
+    Null,
+    Bool(bool),
+    Int4(i32),
+    Int8(i64),
+    Float8(f64),
+    Text(String),
+    Bytes(Vec<u8>),
+    Timestamp(Timestamp),
+    /// JSON text that becomes a jsonb.
+    Jsonb(String),
+    /// Text of a number that becomes a numeric.
+    Numeric(String),
+    TextArray(Vec<String>),
+    Int8Array(Vec<i64>),
+}
+
+impl Field {
+    pub fn optional_text(text: Option<String>) -> Field {
+        text.map_or(Field::Null, Field::Text)
+    }
+
+    pub fn optional_timestamp(at: Option<Timestamp>) -> Field {
+        at.map_or(Field::Null, Field::Timestamp)
+    }
+
+    pub fn optional_int8(value: Option<i64>) -> Field {
+        value.map_or(Field::Null, Field::Int8)
+    }
+
+    pub fn optional_jsonb(text: Option<String>) -> Field {
+        text.map_or(Field::Null, Field::Jsonb)
+    }
+
+    fn datum(&self) -> Option<Datum> {
+        match self {
+            Field::Null => None,
+            Field::Bool(v) => Param::Bool(*v).datum(),
+            Field::Int4(v) => Param::Int4(*v).datum(),
+            Field::Int8(v) => Param::Int8(*v).datum(),
+            Field::Float8(v) => Some(Datum::from(v.to_bits())),
+            Field::Text(v) => Param::Text(v).datum(),
+            Field::Bytes(v) => Param::Bytes(v).datum(),
+            Field::Timestamp(v) => Param::Timestamp(*v).datum(),
+            Field::Jsonb(v) => Param::Jsonb(v).datum(),
+            Field::Numeric(v) => Some(numeric(v)),
+            Field::TextArray(v) => {
+                let texts: Vec<&str> = v.iter().map(String::as_str).collect();
+                Param::TextArray(&texts).datum()
+            }
+            Field::Int8Array(v) => Param::Int8Array(v).datum(),
+        }
+    }
+}
+
+fn numeric(text: &str) -> Datum {
+    unsafe extern "C-unwind" fn numeric_in(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
+        extern "C-unwind" {
+            #[link_name = "numeric_in"]
+            fn raw_numeric_in(fcinfo: pg_sys::FunctionCallInfo) -> Datum;
+        }
+        // SAFETY: forwards a valid call.
+        unsafe { raw_numeric_in(fcinfo) }
+    }
+    let c_text = std::ffi::CString::new(text).unwrap_or_default();
+    // SAFETY: numeric_in takes a C string, a type oid and a type modifier.
+    unsafe {
+        pg_sys::DirectFunctionCall3Coll(
+            Some(numeric_in),
+            pg_sys::InvalidOid,
+            Datum::from(c_text.as_ptr()),
+            Datum::from(0),
+            Datum::from(-1i32),
+        )
+    }
+}
+
+/// What a function returns.
+pub enum Returned {
+    Value(Field),
+    /// One composite value.
+    Row(Vec<Field>),
+    /// A set of rows; a set of plain values has rows of one field.
+    Rows(Vec<Vec<Field>>),
+}
+
+impl Call {
+    fn argument(&self, index: usize) -> Option<Datum> {
+        // SAFETY: fcinfo is valid for the call and its argument count is checked.
+        unsafe {
+            let count = usize::try_from((*self.fcinfo).nargs).unwrap_or(0);
+            if index >= count {
+                return None;
+            }
+            let argument = &(&(*self.fcinfo).args.as_slice(count))[index];
+            if argument.isnull {
+                None
+            } else {
+                Some(argument.value)
+            }
+        }
+    }
+
+    pub fn text(&self, index: usize) -> Option<String> {
+        // SAFETY: the SQL declaration says the argument is text.
+        self.argument(index).map(|d| unsafe { datum::text(d) })
+    }
+
+    /// JSON text of a jsonb argument.
+    pub fn jsonb(&self, index: usize) -> Option<String> {
+        // SAFETY: the SQL declaration says the argument is jsonb.
+        self.argument(index).map(|d| unsafe { datum::jsonb_text(d) })
+    }
+
+    pub fn timestamp(&self, index: usize) -> Option<Timestamp> {
+        self.argument(index).map(|d| super::clock::from_postgres(d.value() as i64))
+    }
+
+    pub fn bool(&self, index: usize) -> Option<bool> {
+        self.argument(index).map(|d| d.value() & 1 != 0)
+    }
+
+    pub fn i32(&self, index: usize) -> Option<i32> {
+        self.argument(index).map(|d| d.value() as i32)
+    }
+
+    pub fn i64(&self, index: usize) -> Option<i64> {
+        self.argument(index).map(|d| d.value() as i64)
+    }
+
+    pub fn bytes(&self, index: usize) -> Option<Vec<u8>> {
+        // SAFETY: the SQL declaration says the argument is bytea.
+        self.argument(index).map(|d| unsafe { datum::varlena_bytes(d) })
+    }
+
+    pub fn text_array(&self, index: usize) -> Option<Vec<String>> {
+        // SAFETY: the SQL declaration says the argument is text[].
+        self.argument(index).map(|d| unsafe { datum::text_array(d) }.into_iter().flatten().collect())
+    }
+
+    pub(super) fn fcinfo(&self) -> pg_sys::FunctionCallInfo {
+        self.fcinfo
+    }
+
+    fn give(&self, returned: Returned) -> Result<Datum> {
+        match returned {
+            Returned::Value(field) => Ok(self.value_or_null(field.datum())),
+            Returned::Row(fields) => self.row(&fields),
+            Returned::Rows(rows) => self.rows(&rows),
+        }
+    }
+
+    fn value_or_null(&self, value: Option<Datum>) -> Datum {
+        // SAFETY: fcinfo is valid for the call.
+        unsafe { (*self.fcinfo).isnull = value.is_none() };
+        value.unwrap_or(Datum::from(0))
+    }
+
+    fn row(&self, fields: &[Field]) -> Result<Datum> {
+        // SAFETY: the descriptor comes from Postgres; its width is checked before a tuple is formed.
+        unsafe {
+            let mut descriptor = std::ptr::null_mut();
+            let class = pg_sys::get_call_result_type(self.fcinfo, std::ptr::null_mut(), &mut descriptor);
+            if class != pg_sys::TypeFuncClass::TYPEFUNC_COMPOSITE || descriptor.is_null() {
+                return Err(internal("a function that returns a row was declared without one"));
+            }
+            let descriptor = pg_sys::BlessTupleDesc(descriptor);
+            let (mut values, mut nulls) = columns(fields, (*descriptor).natts)?;
+            let tuple = pg_sys::heap_form_tuple(descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
+            (*self.fcinfo).isnull = false;
+            Ok(pg_sys::HeapTupleHeaderGetDatum((*tuple).t_data))
+        }
+    }
+
+    fn rows(&self, rows: &[Vec<Field>]) -> Result<Datum> {
+        // SAFETY: InitMaterializedSRF sets up resultinfo or raises; widths are checked.
+        unsafe {
+            initialise_set(self.fcinfo);
+            let result = (*self.fcinfo).resultinfo.cast::<pg_sys::ReturnSetInfo>();
+            for fields in rows {
+                let (mut values, mut nulls) = columns(fields, (*(*result).setDesc).natts)?;
+                pg_sys::tuplestore_putvalues(
+                    (*result).setResult,
+                    (*result).setDesc,
+                    values.as_mut_ptr(),
+                    nulls.as_mut_ptr(),
+                );
+            }
+            Ok(self.value_or_null(None))
+        }
+    }
+}
+
+/// Sets up a set result, also where the set is of a plain type.
+///
+/// # Safety
+/// `fcinfo` must be a valid call of a set-returning function.
+unsafe fn initialise_set(fcinfo: pg_sys::FunctionCallInfo) {
+    const USE_EXPECTED: u32 = 1;
+    // SAFETY: by the caller's promise.
+    unsafe {
+        let class = pg_sys::get_call_result_type(fcinfo, std::ptr::null_mut(), std::ptr::null_mut());
+        let flags = if class == pg_sys::TypeFuncClass::TYPEFUNC_SCALAR { USE_EXPECTED } else { 0 };
+        pg_sys::InitMaterializedSRF(fcinfo, flags);
+    }
+}
+
+fn columns(fields: &[Field], width: i32) -> Result<(Vec<Datum>, Vec<bool>)> {
+    if usize::try_from(width) != Ok(fields.len()) {
+        return Err(internal(format!("a row of {} columns was declared with {width}", fields.len())));
+    }
+    let datums: Vec<_> = fields.iter().map(Field::datum).collect();
+    let nulls = datums.iter().map(Option::is_none).collect();
+    Ok((datums.into_iter().map(|d| d.unwrap_or(Datum::from(0))).collect(), nulls))
+}
+
+/// Runs a function; called by the symbols of `exports.rs` only.
+pub fn call(fcinfo: pg_sys::FunctionCallInfo, body: fn(&Call) -> Result<Returned>) -> Datum {
+    guarded(|| {
+        let call = Call { fcinfo };
+        let returned = body(&call)?;
+        call.give(returned)
+    })
+}

@@ -1,0 +1,13 @@
+//! Everything that talks to Postgres' C code. No other module has `unsafe`.
+#![allow(unsafe_code)]
+
+pub mod cache;
+pub mod clock;
+pub mod datum;
+pub mod exports;
+pub mod function;
+pub mod guard;
+pub mod session;
+pub mod spi;
+pub mod transaction;
+pub mod wake;

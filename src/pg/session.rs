@@ -1,0 +1,50 @@
+//! What the session and the server are: isolation, recovery, names.
+
+use pgrx::pg_sys;
+
+/// Whether one snapshot serves the whole transaction (REPEATABLE READ and SERIALIZABLE).
+pub fn has_transaction_snapshot() -> bool {
+    // SAFETY: reads a global of the backend.
+    unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
+}
+
+/// Whether the server is a standby.
+pub fn in_recovery() -> bool {
+    // SAFETY: reads shared state.
+    unsafe { pg_sys::RecoveryInProgress() }
+}
+
+/// Whether the transaction may not write.
+pub fn is_read_only() -> bool {
+    // SAFETY: reads a global of the backend.
+    unsafe { pg_sys::XactReadOnly || pg_sys::RecoveryInProgress() }
+}
+
+/// Whether the library is being loaded by the postmaster, the one time workers can be registered.
+pub fn is_preloading() -> bool {
+    // SAFETY: reads a global of the process.
+    unsafe { pg_sys::process_shared_preload_libraries_in_progress }
+}
+
+/// Whether pg_upgrade runs the server; nothing may start then.
+pub fn is_binary_upgrade() -> bool {
+    // SAFETY: reads a global of the process.
+    unsafe { pg_sys::IsBinaryUpgrade }
+}
+
+/// Refuses unknown `cdp.*` settings, so that a typing mistake is told.
+pub fn reserve_setting_prefix() {
+    // SAFETY: called once, while the library is loaded.
+    unsafe { pg_sys::MarkGUCPrefixReserved(c"cdp".as_ptr()) };
+}
+
+/// Lets Postgres handle a cancel, a termination or a barrier.
+pub fn check_for_interrupts() {
+    pgrx::check_for_interrupts!();
+}
+
+/// The name of the current database's encoding is UTF8.
+pub fn is_utf8() -> bool {
+    // SAFETY: reads the database's encoding.
+    unsafe { pg_sys::GetDatabaseEncoding() == pg_sys::pg_enc::PG_UTF8 as i32 }
+}

@@ -1,0 +1,280 @@
+//! SQL from Rust: kept plans, typed parameters, rows.
+//!
+//! Every statement is a `&'static str` with qualified names; its plan is made once per backend.
+
+use super::clock;
+use super::datum::{self, Param};
+use crate::error::{internal, Error, Result};
+use cdp_value::Timestamp;
+use pgrx::pg_sys::{self, Datum};
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+thread_local! {
+    /// Kept plans by the address of their text, which is static.
+    static PLANS: RefCell<HashMap<usize, pg_sys::SPIPlanPtr>> = RefCell::new(HashMap::new());
+}
+
+/// Which rows a statement sees.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum View {
+    /// A new snapshot; may write.
+    Current,
+    /// The snapshot of the calling query; cannot write, needs no transaction id, works on a standby.
+    Caller,
+    /// What is committed now, even in a transaction with an older snapshot; cannot write.
+    Latest,
+}
+
+/// A connection to SPI; one for each call of a function.
+pub struct Spi {
+    read_only: bool,
+}
+
+impl Spi {
+    /// Runs `body` with a connection. Nothing that SPI allocated may leave it.
+    pub fn connect<T>(read_only: bool, body: impl FnOnce(&Spi) -> Result<T>) -> Result<T> {
+        // SAFETY: balanced by the drop of `connection`, or by Postgres when an error unwinds.
+        let code = unsafe { pg_sys::SPI_connect() };
+        if code != pg_sys::SPI_OK_CONNECT as i32 {
+            return Err(internal(format!("SPI_connect returned {code}")));
+        }
+        let connection = Spi { read_only };
+        body(&connection)
+    }
+
+    /// Whether this connection only reads, with the snapshot of the calling query.
+    pub fn read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// Runs a statement and returns its rows. Reads see the caller's snapshot in a read-only connection.
+    pub fn query(&self, sql: &'static str, params: &[Param]) -> Result<Rows> {
+        self.run(sql, params, if self.read_only { View::Caller } else { View::Current })
+    }
+
+    /// Runs a statement that sees everything committed by now.
+    pub fn query_latest(&self, sql: &'static str, params: &[Param]) -> Result<Rows> {
+        self.run(sql, params, View::Latest)
+    }
+
+    /// Runs a statement for its effect; returns the number of rows it touched.
+    pub fn execute(&self, sql: &'static str, params: &[Param]) -> Result<u64> {
+        if self.read_only {
+            return Err(internal("a read-only connection was asked to write"));
+        }
+        Ok(self.run(sql, params, View::Current)?.processed)
+    }
+
+    /// Runs a statement whose text is made at run time; its plan is not kept.
+    pub fn query_text(&self, sql: &str, params: &[Param]) -> Result<Rows> {
+        let plan = prepare(sql, params)?;
+        let rows = run_plan(plan, sql, params, if self.read_only { View::Caller } else { View::Current });
+        // SAFETY: the plan was made above and is not kept.
+        unsafe { pg_sys::SPI_freeplan(plan) };
+        rows
+    }
+
+    fn run(&self, sql: &'static str, params: &[Param], view: View) -> Result<Rows> {
+        let known = PLANS.with_borrow(|plans| plans.get(&(sql.as_ptr() as usize)).copied());
+        let plan = match known {
+            Some(plan) => plan,
+            None => {
+                let plan = prepare(sql, params)?;
+                // SAFETY: the plan was just made.
+                unsafe { pg_sys::SPI_keepplan(plan) };
+                PLANS.with_borrow_mut(|plans| plans.insert(sql.as_ptr() as usize, plan));
+                plan
+            }
+        };
+        run_plan(plan, sql, params, view)
+    }
+}
+
+impl Drop for Spi {
+    fn drop(&mut self) {
+        // SAFETY: balances SPI_connect.
+        unsafe { pg_sys::SPI_finish() };
+    }
+}
+
+fn prepare(sql: &str, params: &[Param]) -> Result<pg_sys::SPIPlanPtr> {
+    let text = std::ffi::CString::new(sql).map_err(|_| internal("a statement has a NUL character"))?;
+    let mut oids: Vec<_> = params.iter().map(Param::oid).collect();
+    // SAFETY: both pointers outlive the call.
+    let plan = unsafe { pg_sys::SPI_prepare(text.as_ptr(), oids.len() as i32, oids.as_mut_ptr()) };
+    if plan.is_null() {
+        // SAFETY: SPI_result is set by SPI_prepare.
+        let code = unsafe { pg_sys::SPI_result };
+        return Err(internal(format!("SPI_prepare returned {code} for: {sql}")));
+    }
+    Ok(plan)
+}
+
+fn run_plan(plan: pg_sys::SPIPlanPtr, sql: &str, params: &[Param], view: View) -> Result<Rows> {
+    let mut values = Vec::with_capacity(params.len());
+    let mut nulls = Vec::with_capacity(params.len());
+    for param in params {
+        let value = param.datum();
+        nulls.push(if value.is_none() { b'n' } else { b' ' } as std::ffi::c_char);
+        values.push(value.unwrap_or(Datum::from(0)));
+    }
+    // SAFETY: values and nulls have one entry for each parameter of the plan; the snapshots are valid
+    // for the call. SPI_tuptable belongs to this connection until it is finished.
+    let code = unsafe {
+        match view {
+            View::Latest => pg_sys::SPI_execute_snapshot(
+                plan,
+                values.as_mut_ptr(),
+                nulls.as_ptr(),
+                pg_sys::GetLatestSnapshot(),
+                std::ptr::null_mut(),
+                true,
+                false,
+                0,
+            ),
+            _ => pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), view == View::Caller, 0),
+        }
+    };
+    if code < 0 {
+        return Err(internal(format!("SPI returned {code} for: {sql}")));
+    }
+    // SAFETY: set by the call above.
+    unsafe {
+        let table = pg_sys::SPI_tuptable;
+        let processed = pg_sys::SPI_processed;
+        let rows = Rows { table, processed, next: 0, values: Vec::new(), nulls: Vec::new() };
+        pg_sys::SPI_tuptable = std::ptr::null_mut();
+        Ok(rows)
+    }
+}
+
+/// The result of a statement, read row by row.
+pub struct Rows {
+    table: *mut pg_sys::SPITupleTable,
+    /// Rows returned or touched.
+    pub processed: u64,
+    next: u64,
+    values: Vec<Datum>,
+    nulls: Vec<bool>,
+}
+
+impl Rows {
+    /// Moves to the next row; false when there is none.
+    pub fn advance(&mut self) -> bool {
+        if self.table.is_null() || self.next >= self.processed {
+            return false;
+        }
+        // SAFETY: `next` is below the number of tuples of the table, whose descriptor tells the width.
+        unsafe {
+            let descriptor = (*self.table).tupdesc;
+            let width = usize::try_from((*descriptor).natts).unwrap_or(0);
+            self.values.resize(width, Datum::from(0));
+            self.nulls.resize(width, true);
+            let tuple = *(*self.table).vals.add(self.next as usize);
+            pg_sys::heap_deform_tuple(tuple, descriptor, self.values.as_mut_ptr(), self.nulls.as_mut_ptr());
+        }
+        self.next += 1;
+        true
+    }
+
+    /// Calls `read` for each row and collects what it returns.
+    pub fn map<T>(mut self, mut read: impl FnMut(&Rows) -> Result<T>) -> Result<Vec<T>> {
+        let mut all = Vec::with_capacity(self.processed as usize);
+        while self.advance() {
+            all.push(read(&self)?);
+        }
+        Ok(all)
+    }
+
+    /// Reads the only row, if there is one.
+    pub fn first<T>(mut self, read: impl FnOnce(&Rows) -> Result<T>) -> Result<Option<T>> {
+        if self.advance() {
+            read(&self).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    fn value(&self, column: usize) -> Option<Datum> {
+        match (self.values.get(column), self.nulls.get(column)) {
+            (Some(value), Some(false)) => Some(*value),
+            _ => None,
+        }
+    }
+
+    fn missing(column: usize) -> Error {
+        internal(format!("column {column} of a statement is null"))
+    }
+
+    pub fn i64(&self, column: usize) -> Result<i64> {
+        self.optional_i64(column).ok_or_else(|| Rows::missing(column))
+    }
+
+    pub fn optional_i64(&self, column: usize) -> Option<i64> {
+        self.value(column).map(|d| d.value() as i64)
+    }
+
+    pub fn i32(&self, column: usize) -> Result<i32> {
+        self.optional_i32(column).ok_or_else(|| Rows::missing(column))
+    }
+
+    pub fn optional_i32(&self, column: usize) -> Option<i32> {
+        self.value(column).map(|d| d.value() as i32)
+    }
+
+    pub fn i16(&self, column: usize) -> Result<i16> {
+        self.value(column).map(|d| d.value() as i16).ok_or_else(|| Rows::missing(column))
+    }
+
+    pub fn bool(&self, column: usize) -> Result<bool> {
+        self.value(column).map(|d| d.value() & 1 != 0).ok_or_else(|| Rows::missing(column))
+    }
+
+    pub fn timestamp(&self, column: usize) -> Result<Timestamp> {
+        self.optional_timestamp(column).ok_or_else(|| Rows::missing(column))
+    }
+
+    pub fn optional_timestamp(&self, column: usize) -> Option<Timestamp> {
+        self.value(column).map(|d| clock::from_postgres(d.value() as i64))
+    }
+
+    pub fn text(&self, column: usize) -> Result<String> {
+        self.optional_text(column).ok_or_else(|| Rows::missing(column))
+    }
+
+    pub fn optional_text(&self, column: usize) -> Option<String> {
+        // SAFETY: statements read a column as text only where it is one.
+        self.value(column).map(|d| unsafe { datum::text(d) })
+    }
+
+    pub fn bytes(&self, column: usize) -> Result<Vec<u8>> {
+        // SAFETY: statements read a column as bytes only where it is a bytea.
+        self.value(column).map(|d| unsafe { datum::varlena_bytes(d) }).ok_or_else(|| Rows::missing(column))
+    }
+
+    /// The JSON text of a jsonb column.
+    pub fn optional_jsonb(&self, column: usize) -> Option<String> {
+        // SAFETY: statements read a column as jsonb only where it is one.
+        self.value(column).map(|d| unsafe { datum::jsonb_text(d) })
+    }
+
+    /// A text[] column without its nulls; null is empty.
+    pub fn text_array(&self, column: usize) -> Vec<String> {
+        // SAFETY: statements read a column as text[] only where it is one.
+        self.value(column).map(|d| unsafe { datum::text_array(d) }).unwrap_or_default().into_iter().flatten().collect()
+    }
+
+    pub fn is_null(&self, column: usize) -> bool {
+        self.value(column).is_none()
+    }
+}
+
+impl Drop for Rows {
+    fn drop(&mut self) {
+        if !self.table.is_null() {
+            // SAFETY: the table was taken from SPI and is freed once, while its connection is open.
+            unsafe { pg_sys::SPI_freetuptable(self.table) };
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! What has to happen when a transaction or subtransaction ends.
+
+use pgrx::pg_sys;
+use std::ffi::c_void;
+
+/// Registers the callbacks; called once, when the library is loaded.
+pub fn register() {
+    // SAFETY: the callbacks live as long as the library, which is never unloaded.
+    unsafe {
+        pg_sys::RegisterXactCallback(Some(at_end), std::ptr::null_mut());
+        pg_sys::RegisterSubXactCallback(Some(at_subtransaction_end), std::ptr::null_mut());
+    }
+}
+
+/// Nests below every subtransaction that is open now.
+pub fn subtransaction() -> u32 {
+    // SAFETY: reads the state of the transaction.
+    unsafe { pg_sys::GetCurrentSubTransactionId() }
+}
+
+// The callbacks must neither raise nor panic: that would bring the backend down.
+unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _: *mut c_void) {
+    match event {
+        pg_sys::XactEvent::XACT_EVENT_COMMIT | pg_sys::XactEvent::XACT_EVENT_PARALLEL_COMMIT => {
+            crate::ingest::inbox::forget(0);
+            super::wake::at_commit();
+        }
+        pg_sys::XactEvent::XACT_EVENT_ABORT | pg_sys::XactEvent::XACT_EVENT_PARALLEL_ABORT => {
+            crate::ingest::inbox::forget(0);
+            crate::traits::catalog::forget();
+            crate::ingest::names::forget();
+            super::wake::forget();
+        }
+        pg_sys::XactEvent::XACT_EVENT_PREPARE => super::wake::forget(),
+        _ => {}
+    }
+}
+
+unsafe extern "C-unwind" fn at_subtransaction_end(
+    event: pg_sys::SubXactEvent::Type,
+    subtransaction: pg_sys::SubTransactionId,
+    _parent: pg_sys::SubTransactionId,
+    _: *mut c_void,
+) {
+    if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
+        crate::ingest::inbox::forget(subtransaction);
+        crate::traits::catalog::forget();
+        crate::ingest::names::forget();
+    }
+}
