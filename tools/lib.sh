@@ -8,6 +8,9 @@ cd "$ROOT"
 
 PGRX_VERSION=0.18.1
 MAIN_MAJOR=15
+OTHER_MAJORS=(16 17 18)
+# The cargo profile of the library under test: one for all tiers, so that it is compiled once a version.
+TEST_PROFILE=${TEST_PROFILE:-dev}
 
 step() { printf '\n== %s\n' "$*"; }
 note() { printf '   %s\n' "$*"; }
