@@ -1,0 +1,26 @@
+//! The destinations, one file each.
+
+mod webhook;
+
+use crate::destination::{CatalogueEntry, Destination};
+use std::sync::OnceLock;
+
+/// Every destination, in the order of the catalogue.
+const ALL: &[&dyn Destination] = &[&webhook::Webhook];
+
+/// The catalogue.
+pub fn catalogue() -> &'static [&'static CatalogueEntry] {
+    static ENTRIES: OnceLock<Vec<&'static CatalogueEntry>> = OnceLock::new();
+    ENTRIES.get_or_init(|| {
+        ALL.iter()
+            .map(|destination| destination.catalogue())
+            .collect()
+    })
+}
+
+/// The destination of a kind.
+pub fn destination(kind: &str) -> Option<&'static dyn Destination> {
+    ALL.iter()
+        .copied()
+        .find(|destination| destination.catalogue().kind == kind)
+}
