@@ -1,114 +1,279 @@
 //! Exact decimal numbers.
 
-use bigdecimal::num_bigint::BigInt;
-use bigdecimal::BigDecimal;
-use std::cmp::Ordering;
-use std::fmt;
-use std::hash::{Hash, Hasher};
-use std::str::FromStr;
+mod divide;
+mod text;
 
-/// Largest power of ten, either way, that a number may have: the range of a double, so that
-/// hostile input such as `1e999999999` cannot cost memory.
-const MAX_EXPONENT: i64 = 400;
+use bigdecimal::num_bigint::{BigInt, Sign};
+use std::cmp::Ordering;
+use std::hash::Hash;
+use std::sync::LazyLock;
+
+/// Largest number of digits before the decimal point. With [`MAX_SCALE`] this is more than the
+/// range of a double, and it keeps hostile input such as `1e999999999` from costing memory.
+pub(crate) const MAX_INTEGER_DIGITS: u32 = 400;
+/// Largest number of digits after the decimal point.
+pub(crate) const MAX_SCALE: u32 = 1000;
+
+static LIMIT: LazyLock<BigInt> = LazyLock::new(|| BigInt::from(10).pow(MAX_INTEGER_DIGITS));
 
 /// An exact decimal number: sums do not depend on their order, and `0.1 + 0.2 = 0.3`.
-#[derive(Debug, Clone)]
-pub struct Decimal(BigDecimal);
+///
+/// It has at most 400 digits before and 1,000 after the decimal point; operations whose exact
+/// result has more give None.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Decimal {
+    digits: Digits,
+    /// The number is `digits × 10^-scale`. Normal form: the smallest scale that is possible, so
+    /// equal numbers are equal field by field.
+    scale: u32,
+}
+
+/// Nearly all numbers fit 128 bits; the others pay for an allocation. Normal form: `Big` only
+/// holds what does not fit `Small`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Digits {
+    Small(i128),
+    Big(BigInt),
+}
+
+/// 10^exponent, if it fits.
+fn power(exponent: u32) -> Option<i128> {
+    10i128.checked_pow(exponent)
+}
+
+fn big_power(exponent: u32) -> BigInt {
+    power(exponent).map_or_else(|| BigInt::from(10).pow(exponent), BigInt::from)
+}
 
 impl Decimal {
-    /// Reads a JSON or SQL number. None when it is not a number or beyond ±10^400.
-    pub fn parse(text: &str) -> Option<Decimal> {
-        if text.len() > 1200 {
-            return None;
-        }
-        let value = BigDecimal::from_str(text).ok()?;
-        Decimal::within_range(value)
-    }
-
     /// Zero.
     pub fn zero() -> Decimal {
-        Decimal(BigDecimal::from(0))
+        Decimal::from(0)
     }
 
-    fn within_range(value: BigDecimal) -> Option<Decimal> {
-        let (digits, scale) = value.as_bigint_and_exponent();
-        let length = i64::try_from(digits.bits() / 3 + 1).ok()?;
-        if scale.abs() > MAX_EXPONENT * 2 || length - scale > MAX_EXPONENT + 400 {
-            return None;
-        }
-        Some(Decimal(value))
-    }
-
-    /// Exact sum; None on overflow of the range.
-    pub fn checked_add(&self, other: &Decimal) -> Option<Decimal> {
-        Decimal::within_range(&self.0 + &other.0)
-    }
-
-    /// Exact difference; None on overflow of the range.
-    pub fn checked_sub(&self, other: &Decimal) -> Option<Decimal> {
-        Decimal::within_range(&self.0 - &other.0)
-    }
-
-    /// Exact product; None on overflow of the range.
-    pub fn checked_mul(&self, other: &Decimal) -> Option<Decimal> {
-        Decimal::within_range(&self.0 * &other.0)
-    }
-
-    /// The same number as a JSON number, without trailing zeros or exponent.
-    pub fn to_json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.to_string()).unwrap_or(serde_json::Value::Null)
-    }
-
-    /// Whole number, when it is one and fits.
-    pub fn to_i64(&self) -> Option<i64> {
-        use bigdecimal::ToPrimitive;
-        if self.0.is_integer() {
-            self.0.to_i64()
+    /// `digits × 10^-scale`; None beyond the range.
+    pub fn from_parts(digits: BigInt, scale: i64) -> Option<Decimal> {
+        let (digits, scale) = if scale < 0 {
+            if digits.sign() == Sign::NoSign {
+                return Some(Decimal::zero());
+            }
+            let shift = u32::try_from(-scale).ok()?;
+            if shift > MAX_INTEGER_DIGITS {
+                return None;
+            }
+            (digits * big_power(shift), 0)
         } else {
-            None
-        }
+            // A longer scale is only possible with trailing zeros, which nobody writes.
+            (digits, u32::try_from(scale).ok()?)
+        };
+        Decimal::from_big(digits, scale)
     }
 
     /// Digits and scale: the number is `digits × 10^-scale`.
     pub fn to_parts(&self) -> (BigInt, i64) {
-        self.0.as_bigint_and_exponent()
+        (self.big(), i64::from(self.scale))
+    }
+
+    fn from_small(mut digits: i128, mut scale: u32) -> Option<Decimal> {
+        if digits == 0 {
+            scale = 0;
+        }
+        while scale > 0 && digits % 10 == 0 {
+            digits /= 10;
+            scale -= 1;
+        }
+        (scale <= MAX_SCALE).then_some(Decimal {
+            digits: Digits::Small(digits),
+            scale,
+        })
+    }
+
+    fn from_big(mut digits: BigInt, mut scale: u32) -> Option<Decimal> {
+        if let Ok(small) = i128::try_from(&digits) {
+            return Decimal::from_small(small, scale);
+        }
+        // Hostile digits are refused before they are divided by ten again and again.
+        let bits = digits.bits();
+        if bits > 4 * u64::from(MAX_INTEGER_DIGITS + 2 * MAX_SCALE) {
+            return None;
+        }
+        let ten = BigInt::from(10);
+        while scale > 0 && (&digits % &ten).sign() == Sign::NoSign {
+            digits /= &ten;
+            scale -= 1;
+        }
+        if let Ok(small) = i128::try_from(&digits) {
+            return Decimal::from_small(small, scale);
+        }
+        if scale > MAX_SCALE {
+            return None;
+        }
+        // Each digit takes between 3.32 and 3.33 bits: only near the limit is it worth a look.
+        let near = 3 * u64::from(MAX_INTEGER_DIGITS + scale);
+        if digits.bits() > near {
+            let magnitude = BigInt::from(digits.magnitude().clone());
+            if magnitude >= &*LIMIT * big_power(scale) {
+                return None;
+            }
+        }
+        Some(Decimal {
+            digits: Digits::Big(digits),
+            scale,
+        })
+    }
+
+    fn big(&self) -> BigInt {
+        match &self.digits {
+            Digits::Small(digits) => BigInt::from(*digits),
+            Digits::Big(digits) => digits.clone(),
+        }
+    }
+
+    /// The digits at a scale that is at least the number's own.
+    fn big_at(&self, scale: u32) -> BigInt {
+        let digits = self.big();
+        match scale.saturating_sub(self.scale) {
+            0 => digits,
+            shift => digits * big_power(shift),
+        }
+    }
+
+    fn small_at(&self, scale: u32) -> Option<i128> {
+        let Digits::Small(digits) = self.digits else {
+            return None;
+        };
+        match scale.checked_sub(self.scale)? {
+            0 => Some(digits),
+            shift => digits.checked_mul(power(shift)?),
+        }
+    }
+
+    /// Applies an operation to both numbers' digits at their common scale.
+    fn aligned(
+        &self,
+        other: &Decimal,
+        small: impl Fn(i128, i128) -> Option<i128>,
+        big: impl Fn(BigInt, BigInt) -> BigInt,
+    ) -> Option<Decimal> {
+        let scale = self.scale.max(other.scale);
+        let quick = self
+            .small_at(scale)
+            .zip(other.small_at(scale))
+            .and_then(|(a, b)| small(a, b));
+        match quick {
+            Some(digits) => Decimal::from_small(digits, scale),
+            None => Decimal::from_big(big(self.big_at(scale), other.big_at(scale)), scale),
+        }
+    }
+
+    /// Exact sum; None on overflow of the range.
+    pub fn checked_add(&self, other: &Decimal) -> Option<Decimal> {
+        self.aligned(other, i128::checked_add, |a, b| a + b)
+    }
+
+    /// Exact difference; None on overflow of the range.
+    pub fn checked_sub(&self, other: &Decimal) -> Option<Decimal> {
+        self.aligned(other, i128::checked_sub, |a, b| a - b)
+    }
+
+    /// Exact product; None on overflow of the range.
+    pub fn checked_mul(&self, other: &Decimal) -> Option<Decimal> {
+        let scale = self.scale + other.scale;
+        if let (Digits::Small(a), Digits::Small(b)) = (&self.digits, &other.digits) {
+            if let Some(digits) = a.checked_mul(*b) {
+                return Decimal::from_small(digits, scale);
+            }
+        }
+        Decimal::from_big(self.big() * other.big(), scale)
+    }
+
+    /// The number with the opposite sign.
+    pub fn neg(&self) -> Decimal {
+        let digits = match &self.digits {
+            Digits::Small(digits) => match digits.checked_neg() {
+                Some(digits) => Digits::Small(digits),
+                None => Digits::Big(-BigInt::from(*digits)),
+            },
+            // -2^127 fits where 2^127 does not.
+            Digits::Big(digits) => match i128::try_from(-digits) {
+                Ok(small) => Digits::Small(small),
+                Err(_) => Digits::Big(-digits),
+            },
+        };
+        Decimal {
+            digits,
+            scale: self.scale,
+        }
+    }
+
+    /// The number without its sign.
+    pub fn abs(&self) -> Decimal {
+        if self.is_negative() {
+            self.neg()
+        } else {
+            self.clone()
+        }
+    }
+
+    /// Whether the number is below zero.
+    pub fn is_negative(&self) -> bool {
+        match &self.digits {
+            Digits::Small(digits) => *digits < 0,
+            Digits::Big(digits) => digits.sign() == Sign::Minus,
+        }
+    }
+
+    /// Whether the number is zero.
+    pub fn is_zero(&self) -> bool {
+        self.digits == Digits::Small(0)
+    }
+
+    /// Whether the number has nothing after the decimal point.
+    pub fn is_integer(&self) -> bool {
+        self.scale == 0
+    }
+
+    /// Whole number, when it is one and fits.
+    pub fn to_i64(&self) -> Option<i64> {
+        match &self.digits {
+            Digits::Small(digits) if self.scale == 0 => i64::try_from(*digits).ok(),
+            _ => None,
+        }
+    }
+
+    /// The same number as a JSON number, without trailing zeros or exponent.
+    pub fn to_json(&self) -> serde_json::Value {
+        match self.to_i64() {
+            Some(whole) => serde_json::Value::from(whole),
+            None => self
+                .to_string()
+                .parse()
+                .map_or(serde_json::Value::Null, serde_json::Value::Number),
+        }
     }
 }
 
 impl From<i64> for Decimal {
     fn from(value: i64) -> Decimal {
-        Decimal(BigDecimal::from(value))
-    }
-}
-
-impl PartialEq for Decimal {
-    fn eq(&self, other: &Decimal) -> bool {
-        self.0 == other.0
-    }
-}
-
-impl Eq for Decimal {}
-
-impl Hash for Decimal {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.normalized().hash(state);
+        Decimal {
+            digits: Digits::Small(i128::from(value)),
+            scale: 0,
+        }
     }
 }
 
 impl Ord for Decimal {
     fn cmp(&self, other: &Decimal) -> Ordering {
-        self.0.cmp(&other.0)
+        let scale = self.scale.max(other.scale);
+        match self.small_at(scale).zip(other.small_at(scale)) {
+            Some((a, b)) => a.cmp(&b),
+            None => self.big_at(scale).cmp(&other.big_at(scale)),
+        }
     }
 }
 
 impl PartialOrd for Decimal {
     fn partial_cmp(&self, other: &Decimal) -> Option<Ordering> {
         Some(self.cmp(other))
-    }
-}
-
-impl fmt::Display for Decimal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0.normalized().to_plain_string())
     }
 }

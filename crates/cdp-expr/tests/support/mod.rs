@@ -1,0 +1,150 @@
+//! A person and a catalog for tests.
+#![allow(dead_code)]
+
+use cdp_expr::{Aggregate, Catalog, Context, EventSource, Expr};
+use cdp_value::{Timestamp, Value};
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+/// A person whose values are given one by one.
+#[derive(Debug, Clone, Default)]
+pub struct Person {
+    pub now: Timestamp,
+    pub profile: serde_json::Value,
+    pub properties: serde_json::Value,
+    pub first_seen: Option<Timestamp>,
+    pub last_seen: Option<Timestamp>,
+    pub aggregates: HashMap<String, Value>,
+    pub changes: HashMap<String, Timestamp>,
+    pub events: HashMap<String, (Timestamp, Timestamp)>,
+    pub traits: HashMap<String, Value>,
+    pub segments: Vec<String>,
+}
+
+impl Person {
+    pub fn at(now: Timestamp) -> Person {
+        Person {
+            now,
+            ..Person::default()
+        }
+    }
+
+    /// Sets the value of an aggregate, given by its canonical text.
+    pub fn set(&mut self, aggregate: &str, value: serde_json::Value) {
+        let key = cdp_expr::print(&cdp_expr::parse(aggregate).expect(aggregate));
+        self.aggregates.insert(key, Value::from_json(&value));
+    }
+
+    /// Sets when an event happened first and last.
+    pub fn event_seen(&mut self, event: &str, first: Timestamp, last: Timestamp) {
+        self.events.insert(event.to_string(), (first, last));
+    }
+}
+
+fn at(json: &serde_json::Value, path: &[String]) -> Value {
+    let value = Value::from_json(json);
+    cdp_expr::lookup(&value, path)
+        .cloned()
+        .unwrap_or(Value::Null)
+}
+
+fn key(aggregate: &Aggregate) -> String {
+    cdp_expr::print(&Expr::Aggregate(aggregate.clone()))
+}
+
+impl Context for Person {
+    fn now(&self) -> Timestamp {
+        self.now
+    }
+    fn aggregate(&self, aggregate: &Aggregate) -> Value {
+        let value = self.aggregates.get(&key(aggregate)).cloned();
+        value.unwrap_or(Value::Null)
+    }
+    fn aggregate_changes_at(&self, aggregate: &Aggregate) -> Option<Timestamp> {
+        self.changes.get(&key(aggregate)).copied()
+    }
+    fn event_first_seen(&self, source: &EventSource) -> Option<Timestamp> {
+        self.events.get(&source.event).map(|seen| seen.0)
+    }
+    fn event_last_seen(&self, source: &EventSource) -> Option<Timestamp> {
+        self.events.get(&source.event).map(|seen| seen.1)
+    }
+    fn first_seen(&self) -> Option<Timestamp> {
+        self.first_seen
+    }
+    fn last_seen(&self) -> Option<Timestamp> {
+        self.last_seen
+    }
+    fn trait_value(&self, key: &str) -> Value {
+        self.traits.get(key).cloned().unwrap_or(Value::Null)
+    }
+    fn segment(&self, key: &str) -> bool {
+        self.segments.iter().any(|known| known == key)
+    }
+    fn profile(&self, path: &[String]) -> Value {
+        at(&self.profile, path)
+    }
+    fn property(&self, path: &[String]) -> Value {
+        at(&self.properties, path)
+    }
+    fn random_key(&self) -> Option<Cow<'_, str>> {
+        Some(Cow::Borrowed("person-1"))
+    }
+}
+
+/// Definitions given as texts.
+#[derive(Debug, Clone, Default)]
+pub struct Definitions {
+    pub traits: HashMap<String, Expr>,
+    pub segments: HashMap<String, Expr>,
+    pub events: Vec<String>,
+    pub scores: Vec<String>,
+}
+
+impl Definitions {
+    pub fn with_trait(mut self, key: &str, text: &str) -> Definitions {
+        let expr = cdp_expr::parse(text).expect(text);
+        self.traits.insert(key.to_string(), expr);
+        self
+    }
+
+    pub fn with_segment(mut self, key: &str, text: &str) -> Definitions {
+        let expr = cdp_expr::parse(text).expect(text);
+        self.segments.insert(key.to_string(), expr);
+        self
+    }
+}
+
+impl Catalog for Definitions {
+    fn trait_expression(&self, key: &str) -> Option<&Expr> {
+        self.traits.get(key)
+    }
+    fn segment_rule(&self, key: &str) -> Option<&Expr> {
+        self.segments.get(key)
+    }
+    fn trait_names(&self) -> Vec<String> {
+        self.traits.keys().cloned().collect()
+    }
+    fn segment_names(&self) -> Vec<String> {
+        self.segments.keys().cloned().collect()
+    }
+    fn event_names(&self) -> Vec<String> {
+        self.events.clone()
+    }
+    fn score_names(&self) -> Vec<String> {
+        self.scores.clone()
+    }
+}
+
+/// A few definitions that refer to each other.
+pub fn catalog() -> Definitions {
+    let mut definitions = Definitions::default()
+        .with_trait("power_user", "events.app_open.unique_days_14d >= 5")
+        .with_trait("ltv", "events.purchase.sum(total)")
+        .with_trait("recency", "last_seen_minutes_ago")
+        .with_segment("churned", "recency > 43200")
+        .with_segment("vip", "ltv > 1000 && not churned");
+    definitions.events = vec!["purchase".into(), "app_open".into()];
+    definitions.scores = vec!["lead".into()];
+    definitions
+}
