@@ -26,13 +26,18 @@ CREATE TABLE _cdp.routes (
     filter text,
     mapping jsonb,
     transform text,
+    owner text NOT NULL,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
     PRIMARY KEY (route_id)
 );
+CREATE INDEX routes_destination_id ON _cdp.routes (destination_id);
 COMMENT ON TABLE _cdp.routes IS 'Which events and changes go to a destination';
+COMMENT ON COLUMN _cdp.routes.owner IS 'Role that defined the route; its transform runs with this role''s rights';
 
-CREATE SEQUENCE _cdp.outbox_id_seq CACHE 32;
+-- One id at a time: sessions must not hold blocks of them, because their order is the order of delivery.
+CREATE SEQUENCE _cdp.outbox_id_seq;
+-- No key or index here: each partition carries its own (docs/decisions/0002-partitions-and-dump.md).
 CREATE TABLE _cdp.outbox (
     outbox_id bigint NOT NULL DEFAULT pg_catalog.nextval('_cdp.outbox_id_seq'::pg_catalog.regclass),
     created_at timestamptz NOT NULL,
@@ -46,21 +51,51 @@ CREATE TABLE _cdp.outbox (
 ) PARTITION BY RANGE (created_at);
 ALTER SEQUENCE _cdp.outbox_id_seq OWNED BY _cdp.outbox.outbox_id;
 COMMENT ON TABLE _cdp.outbox IS 'Messages for destinations, committed with what caused them; append-only, partitioned by day';
+COMMENT ON COLUMN _cdp.outbox.created_at IS 'Real time, whatever cdp.clock says';
+COMMENT ON COLUMN _cdp.outbox.kind IS 'track, identify, page, screen, group, alias, delete, audience_entered, audience_exited, trait_changed or score_changed';
 
+-- Only inserted into and deleted from, never updated; one index. Failures move to _cdp.retries.
 CREATE TABLE _cdp.deliveries (
     outbox_id bigint NOT NULL,
     created_at timestamptz NOT NULL,
     profile_id bigint NOT NULL,
     namespace_id integer NOT NULL,
     destination_id integer NOT NULL,
+    PRIMARY KEY (destination_id, outbox_id, profile_id)
+) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
+COMMENT ON TABLE _cdp.deliveries IS 'Messages that were not tried yet: one small row each, gone on success';
+
+CREATE TABLE _cdp.retries (
+    outbox_id bigint NOT NULL,
+    created_at timestamptz NOT NULL,
+    profile_id bigint NOT NULL,
+    namespace_id integer NOT NULL,
+    destination_id integer NOT NULL,
     attempts integer NOT NULL DEFAULT 0,
-    next_attempt_at timestamptz NOT NULL,
-    leased_until timestamptz,
+    failures integer NOT NULL DEFAULT 0,
+    first_failed_at timestamptz,
+    next_attempt_at timestamptz,
     last_error text,
-    PRIMARY KEY (outbox_id)
-) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
-CREATE INDEX deliveries_destination ON _cdp.deliveries (destination_id, outbox_id);
-COMMENT ON TABLE _cdp.deliveries IS 'What is still to be delivered: one small row per message, gone on success';
+    PRIMARY KEY (destination_id, profile_id, outbox_id)
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX retries_due ON _cdp.retries (destination_id, next_attempt_at, outbox_id) WHERE next_attempt_at IS NOT NULL;
+COMMENT ON TABLE _cdp.retries IS 'Messages that failed, and later messages of the same person to the same destination';
+COMMENT ON COLUMN _cdp.retries.failures IS 'Failed attempts that use up the time for retrying; being asked to slow down does not';
+COMMENT ON COLUMN _cdp.retries.next_attempt_at IS 'Null: an earlier message of the same person has to be settled first';
+
+CREATE SEQUENCE _cdp.lease_id_seq;
+CREATE TABLE _cdp.leases (
+    lease_id bigint NOT NULL DEFAULT pg_catalog.nextval('_cdp.lease_id_seq'::pg_catalog.regclass),
+    destination_id integer NOT NULL,
+    outbox_ids bigint[] NOT NULL,
+    profile_ids bigint[] NOT NULL,
+    leased_at timestamptz NOT NULL,
+    leased_until timestamptz NOT NULL,
+    pid integer NOT NULL,
+    PRIMARY KEY (lease_id)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_cost_delay = 0);
+ALTER SEQUENCE _cdp.lease_id_seq OWNED BY _cdp.leases.lease_id;
+COMMENT ON TABLE _cdp.leases IS 'Messages on their way now: one row for each batch a worker took';
 
 CREATE TABLE _cdp.dead_letters (
     outbox_id bigint NOT NULL,
@@ -74,24 +109,33 @@ CREATE TABLE _cdp.dead_letters (
     message_id text NOT NULL,
     payload jsonb NOT NULL,
     reason text NOT NULL,
-    request jsonb,
-    response jsonb,
+    request text,
+    status integer,
+    response text,
     replay boolean NOT NULL DEFAULT false,
-    PRIMARY KEY (outbox_id)
+    PRIMARY KEY (outbox_id, profile_id)
 );
+CREATE INDEX dead_letters_failed_at ON _cdp.dead_letters USING brin (failed_at);
 COMMENT ON TABLE _cdp.dead_letters IS 'Messages that could not be delivered, with request, response and reason';
 
 CREATE TABLE _cdp.destination_statistics (
     destination_id integer NOT NULL,
     delivered bigint NOT NULL DEFAULT 0,
+    discarded bigint NOT NULL DEFAULT 0,
     retried bigint NOT NULL DEFAULT 0,
     rejected bigint NOT NULL DEFAULT 0,
+    repeated bigint NOT NULL DEFAULT 0,
+    latency bigint[] NOT NULL DEFAULT '{}',
+    lag bigint[] NOT NULL DEFAULT '{}',
     last_delivered_at timestamptz,
     last_error text,
     last_error_at timestamptz,
     PRIMARY KEY (destination_id)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE _cdp.destination_statistics IS 'Counters per destination';
+COMMENT ON COLUMN _cdp.destination_statistics.repeated IS 'Messages sent again although the destination may have had them: no answer came, or the worker was killed';
+COMMENT ON COLUMN _cdp.destination_statistics.latency IS 'Number of delivered messages whose request took up to 1, 2, 4, 8, … milliseconds';
+COMMENT ON COLUMN _cdp.destination_statistics.lag IS 'Number of messages delivered up to 1, 2, 4, 8, … milliseconds after they were made';
 
 CREATE FUNCTION _cdp.create_outbox_partition(day timestamptz) RETURNS void
     LANGUAGE plpgsql VOLATILE
@@ -110,7 +154,7 @@ BEGIN
     EXECUTE pg_catalog.format(
         'CREATE TABLE _cdp.%I (LIKE _cdp.outbox INCLUDING DEFAULTS, CHECK (created_at IS NOT NULL AND created_at >= %L::timestamptz AND created_at < %L::timestamptz))',
         partition, lower_bound, upper_bound);
-    EXECUTE pg_catalog.format('ALTER TABLE _cdp.%I ADD PRIMARY KEY (outbox_id)', partition);
+    EXECUTE pg_catalog.format('ALTER TABLE _cdp.%I ADD PRIMARY KEY (outbox_id, profile_id)', partition);
     EXECUTE pg_catalog.format('ALTER TABLE _cdp.outbox ATTACH PARTITION _cdp.%I FOR VALUES FROM (%L) TO (%L)', partition, lower_bound, upper_bound);
 END
 $$;
