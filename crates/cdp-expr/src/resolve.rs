@@ -387,7 +387,8 @@ impl<'c> Resolver<'c> {
             }
             (Expr::Test(test, ..), [a, b]) => {
                 let list = *test == crate::TextTest::Contains && a.may_be(Type::List);
-                if !list && !(a.may_be(Type::Text) && b.may_be(Type::Text)) {
+                let texts = a.may_be(Type::Text) && b.may_be(Type::Text);
+                if !list && !texts {
                     self.warn(format!("{} is always false", crate::print(expr)));
                 }
             }

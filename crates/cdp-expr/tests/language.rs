@@ -1,4 +1,5 @@
 //! The language as a user meets it: parse, print, resolve, evaluate.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 

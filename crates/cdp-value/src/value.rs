@@ -2,6 +2,7 @@
 
 use crate::Decimal;
 use std::cmp::Ordering;
+use std::fmt;
 
 /// What a property, a trait or an expression can be.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -23,7 +24,7 @@ impl Value {
             serde_json::Value::Null => Value::Null,
             serde_json::Value::Bool(b) => Value::Bool(*b),
             serde_json::Value::Number(n) => {
-                Decimal::parse(&n.to_string()).map_or(Value::Null, Value::Number)
+                Decimal::parse(n.as_str()).map_or(Value::Null, Value::Number)
             }
             serde_json::Value::String(s) => Value::Text(s.clone()),
             serde_json::Value::Array(items) => {
@@ -118,4 +119,36 @@ impl Value {
             _ => rank(self).cmp(&rank(other)),
         }
     }
+}
+
+impl fmt::Display for Value {
+    /// Canonical JSON: members sorted by key, no spaces, numbers without trailing zeros. Equal
+    /// values print alike.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Null => f.write_str("null"),
+            Value::Bool(b) => write!(f, "{b}"),
+            Value::Number(n) => write!(f, "{n}"),
+            Value::Text(s) => write_text(f, s),
+            Value::Array(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    write!(f, "{}{item}", if index == 0 { "[" } else { "," })?;
+                }
+                f.write_str(if items.is_empty() { "[]" } else { "]" })
+            }
+            Value::Object(members) => {
+                for (index, (key, value)) in members.iter().enumerate() {
+                    f.write_str(if index == 0 { "{" } else { "," })?;
+                    write_text(f, key)?;
+                    write!(f, ":{value}")?;
+                }
+                f.write_str(if members.is_empty() { "{}" } else { "}" })
+            }
+        }
+    }
+}
+
+/// A text with the escapes of JSON.
+fn write_text(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    f.write_str(&serde_json::Value::from(text).to_string())
 }

@@ -1,5 +1,5 @@
 //! A person and a catalog for tests.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::expect_used)]
 
 use cdp_expr::{Aggregate, Catalog, Context, EventSource, Expr};
 use cdp_value::{Timestamp, Value};
