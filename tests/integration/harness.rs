@@ -22,7 +22,10 @@ fn committed_rows_survive_every_kind_of_death() {
         }),
         ("kill a backend", |cluster| {
             let mut client = cluster.client("postgres");
-            let process: i32 = client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
+            let process: i32 = client
+                .query_one("SELECT pg_backend_pid()", &[])
+                .unwrap()
+                .get(0);
             cluster.kill_backend(process);
             assert!(eventually(Duration::from_secs(10), || client.is_closed()
                 || client.simple_query("SELECT 1").is_err()));
@@ -44,7 +47,10 @@ fn a_standby_follows_and_can_be_promoted() {
     primary.execute("postgres", "CREATE TABLE followed AS SELECT 1 AS n");
     primary.wait_for_standby(&standby);
     assert_eq!(standby.number("postgres", "SELECT n FROM followed"), 1);
-    assert!(standby.client("postgres").batch_execute("INSERT INTO followed VALUES (2)").is_err());
+    assert!(standby
+        .client("postgres")
+        .batch_execute("INSERT INTO followed VALUES (2)")
+        .is_err());
     standby.promote();
     standby.execute("postgres", "INSERT INTO followed VALUES (2)");
 }
@@ -78,16 +84,25 @@ fn the_sink_records_and_answers_as_scripted() {
         Reply::status(204).after(Duration::from_millis(200)),
     ]);
     let answer = ask(&sink, POST).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 429") && answer.contains("Retry-After: 3"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 429") && answer.contains("Retry-After: 3"),
+        "{answer}"
+    );
     assert!(ask(&sink, POST).unwrap().ends_with("oops"));
     let before = Instant::now();
     assert!(ask(&sink, POST).unwrap().starts_with("HTTP/1.1 204"));
     assert!(before.elapsed() >= Duration::from_millis(200));
-    assert!(ask(&sink, POST).unwrap().starts_with("HTTP/1.1 200"), "the script is at its end");
+    assert!(
+        ask(&sink, POST).unwrap().starts_with("HTTP/1.1 200"),
+        "the script is at its end"
+    );
 
     let requests = sink.requests();
     assert_eq!(requests.len(), 4);
-    assert_eq!((requests[0].method.as_str(), requests[0].path.as_str()), ("POST", "/hook?x=1"));
+    assert_eq!(
+        (requests[0].method.as_str(), requests[0].path.as_str()),
+        ("POST", "/hook?x=1")
+    );
     assert_eq!(requests[0].header("x-key"), Some("k"));
     assert_eq!(requests[0].json()["a"], 1);
 }

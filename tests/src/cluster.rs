@@ -42,7 +42,8 @@ impl Settings {
 
     /// One line of `postgresql.conf`; later lines win.
     pub fn set(mut self, name: &str, value: &str) -> Settings {
-        self.configuration.push((name.to_string(), value.to_string()));
+        self.configuration
+            .push((name.to_string(), value.to_string()));
         self
     }
 
@@ -179,22 +180,36 @@ impl Cluster {
 
     fn pg_ctl(&self, arguments: &[&str]) -> Command {
         let mut command = as_server_user(self.install.program("pg_ctl"));
-        command.arg("-D").arg(self.data()).args(["-s", "-w", "-t", "60"]);
+        command
+            .arg("-D")
+            .arg(self.data())
+            .args(["-s", "-w", "-t", "60"]);
         command.args(arguments);
         command.stdin(std::process::Stdio::null());
         command
     }
 
-    /// Starts the server; after a kill it may take a moment until the last child is gone.
+    /// Starts the server.
     pub fn start(&self) {
         let log = self.log_file();
+        let log = log.to_string_lossy();
+        let mut refused_again = true;
         let started = crate::eventually(Duration::from_secs(20), || {
-            let log = log.to_string_lossy();
-            command::output(&mut self.pg_ctl(&["-l", &log, "start"]))
-                .status
-                .success()
+            let before = self.log().len();
+            let start = command::output(&mut self.pg_ctl(&["-l", &log, "start"]));
+            // After a kill the old server's last processes may still be on their way out.
+            refused_again = self.log()[before..].contains("still in use");
+            start.status.success() || !refused_again
         });
-        assert!(started, "the server did not start\n{}", self.log_tail());
+        assert!(
+            started && !refused_again && self.is_running(),
+            "the server did not start\n{}",
+            self.log_tail()
+        );
+    }
+
+    fn is_running(&self) -> bool {
+        command::output(&mut self.pg_ctl(&["status"])).status.success()
     }
 
     /// Orderly: `pg_ctl stop -m fast`.
@@ -304,7 +319,9 @@ impl Cluster {
         };
         rows.iter()
             .find_map(|message| match message {
-                postgres::SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or("").to_string()),
+                postgres::SimpleQueryMessage::Row(row) => {
+                    Some(row.get(0).unwrap_or("").to_string())
+                }
                 _ => None,
             })
             .unwrap_or_default()
@@ -397,7 +414,11 @@ impl Cluster {
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         let tail = lines.len().saturating_sub(60);
-        format!("--- server log of {} ---\n{}", self.folder.display(), lines[tail..].join("\n"))
+        format!(
+            "--- server log of {} ---\n{}",
+            self.folder.display(),
+            lines[tail..].join("\n")
+        )
     }
 }
 
@@ -418,8 +439,17 @@ impl Drop for Cluster {
 pub fn describe(error: &postgres::Error) -> String {
     match error.as_db_error() {
         Some(error) => {
-            let mut text = format!("{} {}: {}", error.severity(), error.code().code(), error.message());
-            for (label, part) in [("DETAIL", error.detail()), ("HINT", error.hint()), ("CONTEXT", error.where_())] {
+            let mut text = format!(
+                "{} {}: {}",
+                error.severity(),
+                error.code().code(),
+                error.message()
+            );
+            for (label, part) in [
+                ("DETAIL", error.detail()),
+                ("HINT", error.hint()),
+                ("CONTEXT", error.where_()),
+            ] {
                 if let Some(part) = part {
                     text.push_str(&format!("\n{label}: {part}"));
                 }
@@ -461,17 +491,26 @@ fn server_user_ids() -> Option<(u32, u32)> {
     let user = command::server_user()?;
     let id = |option: &str| -> u32 {
         let output = command::run(Command::new("id").args([option, user]));
-        String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or(0)
+        String::from_utf8_lossy(&output.stdout)
+            .trim()
+            .parse()
+            .unwrap_or(0)
     };
     Some((id("-u"), id("-g")))
 }
 
 /// An empty cluster of this version, made once and then copied.
 fn template(install: &Install, base: &Path) -> PathBuf {
-    let name = install.version.replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "_");
+    let name = install
+        .version
+        .replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "_");
     let template = base.join(format!("template-{name}"));
     let lock_path = base.join(format!("template-{name}.lock"));
-    let lock = match fs::OpenOptions::new().create(true).append(true).open(&lock_path) {
+    let lock = match fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&lock_path)
+    {
         Ok(file) => file,
         Err(error) => panic!("{}: {error}", lock_path.display()),
     };
@@ -483,7 +522,17 @@ fn template(install: &Install, base: &Path) -> PathBuf {
         let _ = fs::remove_dir_all(&unfinished);
         command::run(
             as_server_user(install.program("initdb"))
-                .args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "-N", "-D"])
+                .args([
+                    "-A",
+                    "trust",
+                    "-U",
+                    "postgres",
+                    "-E",
+                    "UTF8",
+                    "--locale=C.UTF-8",
+                    "-N",
+                    "-D",
+                ])
                 .arg(&unfinished),
         );
         if let Err(error) = fs::rename(&unfinished, &template) {
@@ -495,7 +544,11 @@ fn template(install: &Install, base: &Path) -> PathBuf {
 
 /// Stops and removes what an interrupted run left: clusters whose process is gone.
 fn sweep(install: &Install, base: &Path) {
-    let process_of = |name: &str| name.split('-').next().and_then(|digits| digits.parse::<u32>().ok());
+    let process_of = |name: &str| {
+        name.split('-')
+            .next()
+            .and_then(|digits| digits.parse::<u32>().ok())
+    };
     let gone = |process: u32| !Path::new(&format!("/proc/{process}")).exists();
     for entry in fs::read_dir(base).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -508,11 +561,19 @@ fn sweep(install: &Install, base: &Path) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
-    let owner = fs::metadata(base).map(|metadata| metadata.uid()).unwrap_or(u32::MAX);
-    for entry in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+    let owner = fs::metadata(base)
+        .map(|metadata| metadata.uid())
+        .unwrap_or(u32::MAX);
+    for entry in fs::read_dir(std::env::temp_dir())
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
         let name = entry.file_name().to_string_lossy().into_owned();
         let process = name.strip_prefix("cdp-").and_then(process_of);
-        let ours = entry.metadata().is_ok_and(|metadata| metadata.uid() == owner);
+        let ours = entry
+            .metadata()
+            .is_ok_and(|metadata| metadata.uid() == owner);
         if ours && process.is_some_and(gone) {
             let _ = fs::remove_dir_all(entry.path());
         }

@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use crate::cluster::Cluster;
 
@@ -21,9 +22,19 @@ pub fn discover(folder: &str, extension: &str) -> Vec<Golden> {
     let mut found = Vec::new();
     visit(&crate::repository().join("pg_test"), &mut |path| {
         let parent = path.parent().and_then(Path::file_name);
-        if parent.is_some_and(|name| name == folder) && path.extension().is_some_and(|e| e == extension) {
-            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            let home = path.parent().and_then(Path::parent).map(PathBuf::from).unwrap_or_default();
+        if parent.is_some_and(|name| name == folder)
+            && path.extension().is_some_and(|e| e == extension)
+        {
+            let name = path
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            let home = path
+                .parent()
+                .and_then(Path::parent)
+                .map(PathBuf::from)
+                .unwrap_or_default();
             found.push(Golden {
                 expected: home.join("expected").join(format!("{name}.out")),
                 name,
@@ -48,6 +59,36 @@ pub fn visit(folder: &Path, each: &mut dyn FnMut(&Path)) {
 }
 
 impl Golden {
+    pub fn text(&self) -> String {
+        fs::read_to_string(&self.input).unwrap_or_default()
+    }
+
+    /// The first line says that the file needs a database without the extension.
+    pub fn wants_empty_database(&self) -> bool {
+        self.text()
+            .lines()
+            .next()
+            .is_some_and(|line| line.ends_with(" database: empty"))
+    }
+
+    /// A database of the file's own: empty, or a copy of `with_cdp`.
+    pub fn create_database(&self, cluster: &Cluster, name: &str) -> Result<(), String> {
+        if self.wants_empty_database() {
+            cluster.create_database(name);
+            return Ok(());
+        }
+        // Only one at a time may copy a template; the others try again.
+        let statement = format!("CREATE DATABASE {name} TEMPLATE with_cdp");
+        let copied = crate::eventually(Duration::from_secs(30), || {
+            cluster.client("postgres").batch_execute(&statement).is_ok()
+        });
+        if copied {
+            Ok(())
+        } else {
+            Err("the template database could not be copied".to_string())
+        }
+    }
+
     fn expected_for(&self, major: u32) -> PathBuf {
         let special = self.expected.with_extension(format!("pg{major}.out"));
         if special.exists() {
@@ -65,7 +106,8 @@ impl Golden {
         }
         if std::env::var_os("UPDATE").is_some() {
             let _ = fs::create_dir_all(expected.parent().unwrap_or(Path::new(".")));
-            return fs::write(&expected, actual).map_err(|error| format!("{}: {error}", expected.display()));
+            return fs::write(&expected, actual)
+                .map_err(|error| format!("{}: {error}", expected.display()));
         }
         Err(format!(
             "{}\nIf the new output is right: UPDATE=1 with the same command, then look at `git diff`.",
@@ -86,7 +128,11 @@ pub fn difference(cluster: &Cluster, expected: &Path, actual: &str) -> String {
         .arg(&printed)
         .output();
     match output {
-        Ok(output) => format!("{}\n{}", expected.display(), String::from_utf8_lossy(&output.stdout)),
+        Ok(output) => format!(
+            "{}\n{}",
+            expected.display(),
+            String::from_utf8_lossy(&output.stdout)
+        ),
         Err(_) => format!("{}\nactual:\n{actual}", expected.display()),
     }
 }

@@ -21,8 +21,9 @@ impl Install {
     pub fn under_test() -> Install {
         let pg_config = match std::env::var_os("CDP_TEST_PG_CONFIG") {
             Some(path) => PathBuf::from(path),
-            None => crate::repository()
-                .join(".tools/postgres/15-main/lib/postgresql/15/bin/pg_config"),
+            None => {
+                crate::repository().join(".tools/postgres/15-main/lib/postgresql/15/bin/pg_config")
+            }
         };
         assert!(
             pg_config.exists(),

@@ -61,8 +61,14 @@ pub fn matches(expected: &str, actual: &str) -> bool {
 
 fn normal_lines(text: &str) -> Vec<&str> {
     let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
-    let first = lines.iter().position(|line| !line.is_empty()).unwrap_or(lines.len());
-    let last = lines.iter().rposition(|line| !line.is_empty()).map_or(first, |last| last + 1);
+    let first = lines
+        .iter()
+        .position(|line| !line.is_empty())
+        .unwrap_or(lines.len());
+    let last = lines
+        .iter()
+        .rposition(|line| !line.is_empty())
+        .map_or(first, |last| last + 1);
     lines[first..last].to_vec()
 }
 
@@ -103,7 +109,11 @@ pub fn with_outputs(page: &str, blocks: &[Block], outputs: &[Option<String>]) ->
     let mut position = 0;
     for (block, output) in blocks.iter().zip(outputs) {
         if let (Some(range), Some(text)) = (&block.output, output) {
-            result.extend(lines[position..range.start].iter().map(|line| line.to_string()));
+            result.extend(
+                lines[position..range.start]
+                    .iter()
+                    .map(|line| line.to_string()),
+            );
             result.extend(normal_lines(text).iter().map(|line| line.to_string()));
             position = range.end;
         }

@@ -11,7 +11,8 @@ use crate::command;
 /// `options` are further arguments, such as `-a` to echo the input.
 pub fn session(cluster: &Cluster, database: &str, options: &[&str], script: &str) -> String {
     let printed = cluster.scratch("psql.out");
-    let sink = File::create(&printed).unwrap_or_else(|error| panic!("{}: {error}", printed.display()));
+    let sink =
+        File::create(&printed).unwrap_or_else(|error| panic!("{}: {error}", printed.display()));
     let errors = sink
         .try_clone()
         .unwrap_or_else(|error| panic!("{}: {error}", printed.display()));

@@ -111,7 +111,9 @@ struct Shared {
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         // A test that panicked with the lock held has already failed; the others may go on.
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -205,14 +207,21 @@ impl Sink {
     pub fn wait_for(&self, count: usize, limit: Duration) -> Vec<Request> {
         let reached = self.wait(limit, |state| state.requests.len() >= count);
         let requests = self.requests();
-        assert!(reached, "waited for {count} requests, {} came", requests.len());
+        assert!(
+            reached,
+            "waited for {count} requests, {} came",
+            requests.len()
+        );
         requests
     }
 
     /// Waits until a request hangs.
     #[track_caller]
     pub fn wait_for_hanging(&self, limit: Duration) {
-        assert!(self.wait(limit, |state| state.hanging > 0), "no request hangs");
+        assert!(
+            self.wait(limit, |state| state.hanging > 0),
+            "no request hangs"
+        );
     }
 
     fn wait(&self, limit: Duration, reached: impl Fn(&State) -> bool) -> bool {
@@ -254,7 +263,9 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
         if let Some(observer) = &shared.observer {
             observer(&request);
         }
-        let close = request.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+        let close = request
+            .header("connection")
+            .is_some_and(|value| value.eq_ignore_ascii_case("close"));
         let reply = {
             let mut state = shared.state();
             if state.closed {
@@ -276,9 +287,11 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
 fn answer(writer: &mut TcpStream, reply: Reply, shared: &Shared) -> std::io::Result<bool> {
     match reply {
         Reply::Accept => write_response(writer, 200, &[], "{}").map(|()| true),
-        Reply::Answer { status, headers, body } => {
-            write_response(writer, status, &headers, &body).map(|()| true)
-        }
+        Reply::Answer {
+            status,
+            headers,
+            body,
+        } => write_response(writer, status, &headers, &body).map(|()| true),
         Reply::Slow(wait, then) => {
             std::thread::sleep(wait);
             answer(writer, *then, shared)
@@ -370,7 +383,9 @@ fn read_request(
     let mut body = Vec::new();
     if header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked")) {
         read_chunks(reader, &mut body)?;
-    } else if let Some(length) = header("content-length").and_then(|value| value.parse::<u64>().ok()) {
+    } else if let Some(length) =
+        header("content-length").and_then(|value| value.parse::<u64>().ok())
+    {
         reader.take(length).read_to_end(&mut body)?;
     }
     Ok(Some(Request {

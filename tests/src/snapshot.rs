@@ -120,7 +120,10 @@ pub fn data(client: &mut Client, except: &[&str]) -> Vec<String> {
          WHERE nspname IN ('cdp', '_cdp') AND relkind IN ('r', 'v', 'p', 'm') AND NOT relispartition ORDER BY 1",
     );
     let mut lines = Vec::new();
-    for relation in relations.iter().filter(|name| !except.contains(&name.as_str())) {
+    for relation in relations
+        .iter()
+        .filter(|name| !except.contains(&name.as_str()))
+    {
         let rows = column(
             client,
             &format!("SELECT (whole.*)::text FROM {relation} AS whole ORDER BY (whole.*)::text COLLATE \"C\""),
@@ -134,11 +137,19 @@ pub fn data(client: &mut Client, except: &[&str]) -> Vec<String> {
 pub fn differences(left: &[String], right: &[String]) -> String {
     let in_left: BTreeSet<&String> = left.iter().collect();
     let in_right: BTreeSet<&String> = right.iter().collect();
-    let only_left = in_left.difference(&in_right).map(|line| format!("- {line}\n"));
-    let only_right = in_right.difference(&in_left).map(|line| format!("+ {line}\n"));
+    let only_left = in_left
+        .difference(&in_right)
+        .map(|line| format!("- {line}\n"));
+    let only_right = in_right
+        .difference(&in_left)
+        .map(|line| format!("+ {line}\n"));
     let mut text: String = only_left.chain(only_right).collect();
     if text.is_empty() && left.len() != right.len() {
-        text = format!("the same lines, but {} and {} of them\n", left.len(), right.len());
+        text = format!(
+            "the same lines, but {} and {} of them\n",
+            left.len(),
+            right.len()
+        );
     }
     text
 }

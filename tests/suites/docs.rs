@@ -17,7 +17,10 @@ fn main() {
     let arguments = Arguments::from_args();
     let pages: Vec<PathBuf> = pages();
     if arguments.list || pages.is_empty() {
-        let trials = pages.iter().map(|page| Trial::test(name(page), || Ok(()))).collect();
+        let trials = pages
+            .iter()
+            .map(|page| Trial::test(name(page), || Ok(())))
+            .collect();
         libtest_mimic::run(&arguments, trials).exit();
     }
     let cluster = Arc::new(Settings::new("docs").preload("").start());
@@ -54,7 +57,10 @@ fn text(page: &Path) -> String {
 
 fn name(page: &Path) -> String {
     let root = cdp_tests::repository();
-    page.strip_prefix(&root).unwrap_or(page).display().to_string()
+    page.strip_prefix(&root)
+        .unwrap_or(page)
+        .display()
+        .to_string()
 }
 
 fn run(cluster: &Cluster, number: usize, page: &Path) -> Result<(), Failed> {
@@ -62,7 +68,9 @@ fn run(cluster: &Cluster, number: usize, page: &Path) -> Result<(), Failed> {
     let blocks = markdown::blocks(&content);
     let database = format!("docs_{number}");
     cluster.create_database(&database);
-    let creates_it = blocks.iter().any(|block| block.sql.contains("CREATE EXTENSION cdp"));
+    let creates_it = blocks
+        .iter()
+        .any(|block| block.sql.contains("CREATE EXTENSION cdp"));
     if !creates_it {
         cluster.execute(&database, "CREATE EXTENSION cdp");
     }
@@ -71,13 +79,19 @@ fn run(cluster: &Cluster, number: usize, page: &Path) -> Result<(), Failed> {
     let server = sink.url("");
     let mut script = String::new();
     for (index, block) in blocks.iter().enumerate() {
-        script.push_str(&format!("\\echo {MARK} {index}\n{}\n", block.sql.replace(EXAMPLE_SERVER, &server)));
+        script.push_str(&format!(
+            "\\echo {MARK} {index}\n{}\n",
+            block.sql.replace(EXAMPLE_SERVER, &server)
+        ));
     }
     let printed = psql::session(cluster, &database, &[], &script).replace(&server, EXAMPLE_SERVER);
     let mut outputs = vec![String::new(); blocks.len()];
     let mut current = None;
     for line in printed.lines() {
-        if let Some(index) = line.strip_prefix(MARK).and_then(|rest| rest.trim().parse::<usize>().ok()) {
+        if let Some(index) = line
+            .strip_prefix(MARK)
+            .and_then(|rest| rest.trim().parse::<usize>().ok())
+        {
             current = Some(index);
         } else if let Some(output) = current.and_then(|index: usize| outputs.get_mut(index)) {
             output.push_str(line);
@@ -90,21 +104,36 @@ fn run(cluster: &Cluster, number: usize, page: &Path) -> Result<(), Failed> {
     for (index, block) in blocks.iter().enumerate() {
         let actual = &outputs[index];
         let at = format!("{}:{}", name(page), block.line);
-        let failed = actual.lines().any(|line| line.starts_with("ERROR:") || line.starts_with("FATAL:"));
+        let failed = actual
+            .lines()
+            .any(|line| line.starts_with("ERROR:") || line.starts_with("FATAL:"));
         if failed != block.fails {
-            let verdict = if failed { "failed" } else { "was to fail, but did not" };
-            problems.push(format!("{at}: the block {verdict}\n{}\n{actual}", block.sql));
+            let verdict = if failed {
+                "failed"
+            } else {
+                "was to fail, but did not"
+            };
+            problems.push(format!(
+                "{at}: the block {verdict}\n{}\n{actual}",
+                block.sql
+            ));
             continue;
         }
         if let Some(range) = &block.output {
-            let shown: Vec<&str> = content.lines().skip(range.start).take(range.len()).collect();
+            let shown: Vec<&str> = content
+                .lines()
+                .skip(range.start)
+                .take(range.len())
+                .collect();
             let shown = shown.join("\n");
             if !markdown::matches(&shown, actual) {
                 updates[index] = Some(actual.clone());
                 problems.push(format!("{at}: shown\n{shown}\nprinted\n{actual}"));
             }
         } else if block.fails {
-            problems.push(format!("{at}: a block that fails needs an output block with the error\n{actual}"));
+            problems.push(format!(
+                "{at}: a block that fails needs an output block with the error\n{actual}"
+            ));
         }
     }
     if std::env::var_os("UPDATE_DOCS").is_some() && updates.iter().any(Option::is_some) {

@@ -1,9 +1,8 @@
 //! `pg_test/**/specs/*.spec` → `expected/*.out`, through Postgres' own `isolationtester`. Each spec runs
-//! in a database of its own that has the extension.
+//! in a database of its own that has the extension; a first line `# database: empty` asks for one without.
 
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
 
 use cdp_tests::golden::{discover, Golden};
 use cdp_tests::{command, Cluster, Settings};
@@ -13,12 +12,17 @@ fn main() {
     let arguments = Arguments::from_args();
     let goldens = discover("specs", "spec");
     if arguments.list || goldens.is_empty() {
-        let trials = goldens.into_iter().map(|golden| Trial::test(golden.name, || Ok(()))).collect();
+        let trials = goldens
+            .into_iter()
+            .map(|golden| Trial::test(golden.name, || Ok(())))
+            .collect();
         libtest_mimic::run(&arguments, trials).exit();
     }
     let cluster = Arc::new(Settings::new("isolation").preload("").start());
-    cluster.create_database("with_cdp");
-    cluster.execute("with_cdp", "CREATE EXTENSION cdp");
+    if goldens.iter().any(|golden| !golden.wants_empty_database()) {
+        cluster.create_database("with_cdp");
+        cluster.execute("with_cdp", "CREATE EXTENSION cdp");
+    }
     let trials = goldens
         .into_iter()
         .map(|golden| {
@@ -37,13 +41,7 @@ fn run(cluster: &Cluster, golden: &Golden) -> Result<(), Failed> {
         return Err(format!("no {}: install postgresql-server-dev-15", tester.display()).into());
     }
     let database = format!("isolation_{}", golden.name.replace('-', "_"));
-    let statement = format!("CREATE DATABASE {database} TEMPLATE with_cdp");
-    let copied = cdp_tests::eventually(Duration::from_secs(30), || {
-        cluster.client("postgres").batch_execute(&statement).is_ok()
-    });
-    if !copied {
-        return Err("the template database could not be copied".into());
-    }
+    golden.create_database(cluster, &database)?;
     let spec = std::fs::File::open(&golden.input)?;
     let mut tester = Command::new(tester);
     command::without_postgres_environment(&mut tester);

@@ -12,12 +12,14 @@ fn main() {
     let arguments = Arguments::from_args();
     let goldens = discover("sql", "sql");
     if arguments.list || goldens.is_empty() {
-        let trials = goldens.into_iter().map(|golden| Trial::test(golden.name, || Ok(()))).collect();
+        let trials = goldens
+            .into_iter()
+            .map(|golden| Trial::test(golden.name, || Ok(())))
+            .collect();
         libtest_mimic::run(&arguments, trials).exit();
     }
     let cluster = Arc::new(Settings::new("regress").preload("").start());
-    let with_extension = goldens.iter().any(|golden| !wants_empty(golden));
-    if with_extension {
+    if goldens.iter().any(|golden| !golden.wants_empty_database()) {
         cluster.create_database("with_cdp");
         cluster.execute("with_cdp", "CREATE EXTENSION cdp");
     }
@@ -33,28 +35,9 @@ fn main() {
     conclusion.exit();
 }
 
-fn script(golden: &Golden) -> String {
-    std::fs::read_to_string(&golden.input).unwrap_or_default()
-}
-
-fn wants_empty(golden: &Golden) -> bool {
-    script(golden).starts_with("-- database: empty")
-}
-
 fn run(cluster: &Cluster, golden: &Golden) -> Result<(), Failed> {
     let database = format!("regress_{}", golden.name);
-    if wants_empty(golden) {
-        cluster.create_database(&database);
-    } else {
-        // Only one at a time may copy a template; the others try again.
-        let copied = cdp_tests::eventually(std::time::Duration::from_secs(30), || {
-            let statement = format!("CREATE DATABASE {database} TEMPLATE with_cdp");
-            cluster.client("postgres").batch_execute(&statement).is_ok()
-        });
-        if !copied {
-            return Err("the template database could not be copied".into());
-        }
-    }
-    let printed = psql::session(cluster, &database, &["-a"], &script(golden));
+    golden.create_database(cluster, &database)?;
+    let printed = psql::session(cluster, &database, &["-a"], &golden.text());
     golden.compare(cluster, &printed).map_err(Failed::from)
 }
