@@ -306,11 +306,10 @@ fn explain(error: &reqwest::Error, timeout: Duration) -> TransportError {
     TransportError::new(Protocol, format!("no HTTP answer: {deepest}"))
 }
 
+/// The TLS error inside an error; I/O errors wrap each other without being a source.
 fn find_tls<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    cause.downcast_ref::<rustls::Error>().or_else(|| {
-        cause
-            .downcast_ref::<std::io::Error>()?
-            .get_ref()?
-            .downcast_ref::<rustls::Error>()
-    })
+    match cause.downcast_ref::<std::io::Error>() {
+        Some(io) => find_tls(io.get_ref()?),
+        None => cause.downcast_ref::<rustls::Error>(),
+    }
 }
