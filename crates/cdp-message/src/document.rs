@@ -328,3 +328,131 @@ pub(crate) fn wrong_type(field: &'static str, raw: Raw<'_>, expected: &str) -> M
         "See the fields of the call in the Segment spec.",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scan::tests::json;
+    use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
+
+    fn document(text: &str) -> Document {
+        Document::parse(text, "properties", &Limits::default()).unwrap()
+    }
+
+    #[test]
+    fn the_text_is_kept_and_the_last_duplicate_wins() {
+        let text = r#"{"total": 10.50, "a":1, "big":123456789012345678901234567890.10, "a" : 2}"#;
+        let document = document(&format!("  {text}\n"));
+        assert_eq!(document.text(), text);
+        assert_eq!(document.get("a"), Some(&Value::from(2)));
+        assert_eq!(document.raw("a").unwrap().text, "2");
+        assert_eq!(document.get("total").unwrap().to_string(), "10.50");
+    }
+
+    #[test]
+    fn paths_lead_into_objects_and_through_dotted_keys() {
+        let document = document(r#"{"a":{"b.c":{"d":1},"x":[{"y":2}]},"e.f":3,"g":"h"}"#);
+        for (path, found) in [
+            ("a.b.c.d", Some("1")),
+            ("e.f", Some("3")),
+            ("g", Some("\"h\"")),
+            ("a.x.y", None),
+            ("a.b", None),
+            ("g.h", None),
+            ("", None),
+            (".", None),
+        ] {
+            let value = document.get(path).map(ToString::to_string);
+            assert_eq!(value.as_deref(), found, "{path}");
+            assert_eq!(document.raw(path).map(|raw| raw.text), found, "{path}");
+        }
+    }
+
+    #[test]
+    fn nesting_up_to_the_limit_can_be_read() {
+        let nested = |depth: usize| format!("{}1{}", r#"{"a":"#.repeat(depth), "}".repeat(depth));
+        let deep = document(&nested(200));
+        assert!(deep.value().is_object());
+        let error = Document::parse(&nested(201), "properties", &Limits::default()).unwrap_err();
+        assert_eq!(error.code, ErrorCode::TooDeep);
+        let limits = Limits {
+            nesting: 5000,
+            ..Limits::default()
+        };
+        assert!(Document::parse(&nested(1000), "traits", &limits)
+            .unwrap()
+            .value()
+            .is_object());
+        assert!(Document::parse(&nested(1001), "traits", &limits).is_err());
+    }
+
+    #[test]
+    fn only_objects_are_documents() {
+        for (text, code) in [
+            ("[]", ErrorCode::WrongType),
+            ("\"x\"", ErrorCode::WrongType),
+            ("{", ErrorCode::InvalidJson),
+            ("{} {}", ErrorCode::InvalidJson),
+            ("", ErrorCode::InvalidJson),
+            (r#"{"a":"\u0000"}"#, ErrorCode::NulCharacter),
+            (r#"{"a":"\ud800"}"#, ErrorCode::InvalidUnicode),
+            (r#"{"a":1e999999}"#, ErrorCode::NumberOutOfRange),
+        ] {
+            let error = Document::parse(text, "properties", &Limits::default()).unwrap_err();
+            assert_eq!(error.code, code, "{text}");
+            assert_eq!(error.field, "properties");
+        }
+    }
+
+    #[test]
+    fn keys_that_mean_something_to_serde_json_mean_nothing_here() {
+        let document = document(r#"{"a":{"$serde_json::private::Number":"x"}}"#);
+        assert!(document.get("a").unwrap().is_object());
+    }
+
+    #[test]
+    fn merging_keeps_the_objects_own_members() {
+        for (base, own, merged) in [
+            ("{}", "{}", "{}"),
+            (r#"{"a":1}"#, "{ }", r#"{"a":1 }"#),
+            ("{}", r#"{"b":1}"#, r#"{"b":1}"#),
+            (r#"{"a":1,"b":2}"#, r#"{"b":null}"#, r#"{"a":1,"b":null}"#),
+            (r#"{"a":1,"a":3}"#, r#"{"b":2}"#, r#"{"a":3,"b":2}"#),
+            (r#"{"\u0061":1}"#, r#"{"a":2}"#, r#"{"a":2}"#),
+            (r#"{"q\"\n":1}"#, r#"{"b":2}"#, r#"{"q\"\n":1,"b":2}"#),
+        ] {
+            assert_eq!(merge(base, own), merged);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, rng_seed: RngSeed::Fixed(12), ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_tree_is_the_one_serde_json_builds(value in json(), pretty in any::<bool>()) {
+            let wrapped = serde_json::json!({ "v": value });
+            let text = if pretty {
+                serde_json::to_string_pretty(&wrapped).unwrap()
+            } else {
+                wrapped.to_string()
+            };
+            if let Ok(document) = Document::parse(&text, "properties", &Limits::default()) {
+                prop_assert_eq!(document.value(), &serde_json::from_str::<Value>(&text).unwrap());
+            } else {
+                // The only thing a generated value can hold that cannot be stored.
+                prop_assert!(text.contains("\\u0000"));
+            }
+        }
+
+        #[test]
+        fn merging_is_that_of_maps(a in json(), b in json(), c in json()) {
+            let base = serde_json::json!({ "x": a, "y": b });
+            let own = serde_json::json!({ "y": c, "z": a });
+            let mut expected = base.as_object().unwrap().clone();
+            expected.extend(own.as_object().unwrap().clone());
+            let merged: Value = serde_json::from_str(&merge(&base.to_string(), &own.to_string())).unwrap();
+            prop_assert_eq!(merged, Value::Object(expected));
+        }
+    }
+}

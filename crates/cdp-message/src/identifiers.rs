@@ -118,10 +118,10 @@ pub fn identifiers(message: &Message, rules: &ExtractionRules) -> Vec<Identifier
             IdentifierSource::Field(id.kind.clone())
         });
     }
-    for id in external_ids(message) {
+    let context = Context::of(message);
+    for id in context.external_ids() {
         found.add(id.kind, &id.value, || IdentifierSource::ExternalIds);
     }
-    let context = Context::of(message);
     if rules.device {
         if let Some(device) = context.device {
             add_device(&mut found, device);
@@ -292,18 +292,21 @@ impl<'a> Context<'a> {
         }
         context
     }
+
+    /// The entries of `externalIds` that identify a person. Entries of other collections, with an
+    /// encoding, or without an id or a type identify nobody.
+    fn external_ids(&self) -> impl Iterator<Item = NamedId> + 'a {
+        self.external_ids
+            .into_iter()
+            .flatten()
+            .flat_map(elements)
+            .filter_map(external_id)
+    }
 }
 
-/// The entries of `context.externalIds` that identify a person. Entries of other collections,
-/// with an encoding, or without an id or a type identify nobody.
-pub(crate) fn external_ids(message: &Message) -> Vec<NamedId> {
-    let mut found = Vec::new();
-    for list in Context::of(message).external_ids.into_iter().flatten() {
-        for entry in elements(list) {
-            found.extend(external_id(entry));
-        }
-    }
-    found
+/// Whether an entry of `context.externalIds` identifies a person.
+pub(crate) fn has_external_id(message: &Message) -> bool {
+    Context::of(message).external_ids().next().is_some()
 }
 
 fn external_id(entry: Raw<'_>) -> Option<NamedId> {

@@ -1,9 +1,9 @@
 //! One message: its fields, and the rules that each call has to meet.
 
-use crate::document::{elements, wrong_type, Document};
+use crate::document::{elements, merge, wrong_type, Document};
 use crate::error::{ErrorCode, MessageError};
 use crate::fields::{text_of, Field, RawFields};
-use crate::identifiers::external_ids;
+use crate::identifiers::has_external_id;
 use crate::limits::Limits;
 use crate::message_type::MessageType;
 use crate::scan::{Raw, RawKind};
@@ -271,25 +271,26 @@ fn add_previous_ids(previous_ids: &mut Vec<String>, raw: Raw<'_>) -> Result<(), 
     Ok(())
 }
 
-/// An object field, with the members that the batch gives and the message does not.
+/// An object field, with the members that the batch gives and the message does not. An empty
+/// array counts as absent: it is how PHP writes an empty object.
 fn document(
     fields: &RawFields<'_>,
     field: Field,
     base: Option<Raw<'_>>,
 ) -> Result<Option<Document>, MessageError> {
-    let own = match fields.get(field) {
-        Some(raw) if raw.kind() != RawKind::Object => {
-            return Err(wrong_type(field.name(), raw, "an object"));
-        }
-        own => own,
-    };
+    let own = fields.get(field).filter(|raw| !is_empty_array(*raw));
+    if let Some(raw) = own.filter(|raw| raw.kind() != RawKind::Object) {
+        return Err(wrong_type(field.name(), raw, "an object"));
+    }
     Ok(match (own, base) {
         (None, None) => None,
         (Some(raw), None) | (None, Some(raw)) => Some(Document::from_checked(raw.text)),
-        (Some(own), Some(base)) => Some(Document::from_checked(crate::document::merge(
-            base.text, own.text,
-        ))),
+        (Some(own), Some(base)) => Some(Document::from_checked(merge(base.text, own.text))),
     })
+}
+
+fn is_empty_array(raw: Raw<'_>) -> bool {
+    raw.kind() == RawKind::Array && elements(raw).next().is_none()
 }
 
 /// A time field: text or a number.
@@ -513,7 +514,7 @@ fn check_required(message: &Message) -> Result<(), MessageError> {
     let identified = message.user_id.is_some()
         || message.anonymous_id.is_some()
         || !message.other_ids.is_empty()
-        || !external_ids(message).is_empty();
+        || has_external_id(message);
     if identified {
         Ok(())
     } else {
