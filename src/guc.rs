@@ -8,6 +8,7 @@ static CLOCK: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(N
 static DATABASES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"postgres"));
 static HTTP_ALLOW_HOSTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static SECRETS_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static SECRETS_KEY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static DEDUPLICATION_DAYS: GucSetting<i32> = GucSetting::<i32>::new(30);
 static EVENT_BYTES: GucSetting<i32> = GucSetting::<i32>::new(32 * 1024);
 static BATCH_BYTES: GucSetting<i32> = GucSetting::<i32>::new(500 * 1024);
@@ -19,6 +20,7 @@ static DELIVERY_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(2_000);
 static DELIVERY_LEASE: GucSetting<i32> = GucSetting::<i32>::new(120);
 static DELIVERY_BATCH: GucSetting<i32> = GucSetting::<i32>::new(1_000);
 static OUTBOX_DAYS: GucSetting<i32> = GucSetting::<i32>::new(7);
+static DEAD_LETTER_DAYS: GucSetting<i32> = GucSetting::<i32>::new(90);
 
 /// Makes the settings known; called when the library is loaded.
 pub fn define() {
@@ -58,8 +60,16 @@ pub fn define() {
     GucRegistry::define_string_guc(
         c"cdp.secrets_file",
         c"JSON file, readable by the server only, from which destinations take their secrets by name.",
-        c"A secret is referred to as file:NAME, or as env:NAME for the server's environment.",
+        c"A secret is referred to as file:NAME, or as env:CDP_NAME for the server's environment.",
         &SECRETS_FILE,
+        GucContext::Sighup,
+        GucFlags::SUPERUSER_ONLY,
+    );
+    GucRegistry::define_string_guc(
+        c"cdp.secrets_key",
+        c"Where the key is that seals secrets given in clear: env:NAME, or the path of a file.",
+        c"The key is 32 random bytes in base64 or as 64 hexadecimal digits.",
+        &SECRETS_KEY,
         GucContext::Sighup,
         GucFlags::SUPERUSER_ONLY,
     );
@@ -68,6 +78,7 @@ pub fn define() {
     };
     days(c"cdp.deduplication_days", c"Days for which a message id is remembered; 0: for ever.", &DEDUPLICATION_DAYS);
     days(c"cdp.outbox_days", c"Days for which delivered messages are kept; 0: for ever.", &OUTBOX_DAYS);
+    days(c"cdp.dead_letter_days", c"Days for which dead letters are kept; 0: for ever.", &DEAD_LETTER_DAYS);
     let bytes = |name, short, setting: &'static GucSetting<i32>| {
         GucRegistry::define_int_guc(name, short, c"", setting, 1, 1 << 30, GucContext::Suset, GucFlags::UNIT_BYTE);
     };
@@ -142,12 +153,20 @@ pub fn secrets_file() -> Option<String> {
     text(&SECRETS_FILE)
 }
 
+pub fn secrets_key() -> Option<String> {
+    text(&SECRETS_KEY)
+}
+
 pub fn deduplication_days() -> i64 {
     i64::from(DEDUPLICATION_DAYS.get())
 }
 
 pub fn outbox_days() -> i64 {
     i64::from(OUTBOX_DAYS.get())
+}
+
+pub fn dead_letter_days() -> i64 {
+    i64::from(DEAD_LETTER_DAYS.get())
 }
 
 pub fn max_event_bytes() -> usize {
