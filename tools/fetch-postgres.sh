@@ -23,8 +23,7 @@ finish() {
     rm -rf "$base"
     mv "$base.part" "$base"
     echo "$wanted" >"$base/.complete"
-    local variant
-    for variant in main pgtest; do make_variant "$major" "$variant"; done
+    make_variant "$major" main
     write_pgrx_config
     local server
     server=$("$("$(pg_config_of "$major")" --bindir)/postgres" --version)
@@ -40,7 +39,7 @@ no_x86() {
 }
 
 if [ -f "$base/.complete" ] && [ "$(cat "$base/.complete")" = "$wanted" ]; then
-    for variant in main pgtest; do make_variant "$major" "$variant"; done
+    make_variant "$major" main
     write_pgrx_config
     note "$("$("$(pg_config_of "$major")" --bindir)/postgres" --version)"
     exit

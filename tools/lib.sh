@@ -24,6 +24,22 @@ fail() {
 
 is_root() { [ "$(id -u)" = 0 ]; }
 
+# with_progress LOG COMMAND...: the output goes to a file; every 15 seconds a line says how far cargo is.
+with_progress() {
+    local log=$1 before=$SECONDS said=$SECONDS process
+    shift
+    "$@" >"$log" 2>&1 </dev/null &
+    process=$!
+    while kill -0 "$process" 2>/dev/null; do
+        sleep 0.5
+        if [ $((SECONDS - said)) -ge 15 ]; then
+            said=$SECONDS
+            note "... $(grep -c '^ *Compiling' "$log" || true) crates, $((SECONDS - before)) s"
+        fi
+    done
+    wait "$process"
+}
+
 # Run a command as root: directly, or with sudo.
 as_root() {
     if is_root; then
@@ -66,6 +82,9 @@ CLUSTER_DIR=$STATE_DIR/.cluster
 mkdir -p "$TOOLS_DIR"
 
 export PGRX_HOME=$ROOT/.pgrx
+# What cargo-pgrx passes when it builds the library. Set for every build, so that tests, clippy and the
+# library share their dependencies instead of compiling them twice.
+export RUSTFLAGS="-C link-arg=-Wl,--no-gc-sections${EXTRA_RUSTFLAGS:+ $EXTRA_RUSTFLAGS}"
 export PATH=$TOOLS_DIR/cargo/bin:$PATH
 TARGET_DIR=${CARGO_TARGET_DIR:-$ROOT/target}
 RESULTS_DIR=$TARGET_DIR/test-results
@@ -80,7 +99,7 @@ server_folder() {
     chmod "${2:-755}" "$1"
 }
 
-# Each variant (`main`, `pgtest`, `coverage`) is a private copy of a server, so that installing the
+# Each variant (`main`, `demo`, `coverage`) is a private copy of a server, so that installing the
 # extension into it never touches the system's Postgres nor another variant.
 postgres_prefix() { echo "$TOOLS_DIR/postgres/$1-${2:-main}"; }
 pg_config_of() {
@@ -111,8 +130,8 @@ write_pgrx_config() {
         echo '[configs]'
         local major
         for major in 15 16 17 18; do
-            if [ -x "$(pg_config_of "$major" pgtest)" ]; then
-                echo "pg$major = \"$(pg_config_of "$major" pgtest)\""
+            if [ -x "$(pg_config_of "$major")" ]; then
+                echo "pg$major = \"$(pg_config_of "$major")\""
             fi
         done
     } >"$PGRX_HOME/config.toml"

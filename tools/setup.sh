@@ -54,7 +54,7 @@ else
     # Beside the checkout's other tools: a cargo-pgrx of another version stays what it is for its owner.
     note 'building it (about four minutes on two cores) ...'
     log=$TOOLS_DIR/cargo-pgrx.log
-    cargo install cargo-pgrx --version "$PGRX_VERSION" --locked --root "$TOOLS_DIR/cargo" >"$log" 2>&1 </dev/null || {
+    with_progress "$log" cargo install cargo-pgrx --version "$PGRX_VERSION" --locked --root "$TOOLS_DIR/cargo" || {
         tail -20 "$log" >&2
         fail "cargo-pgrx did not build (log: $log)"
     }

@@ -4,9 +4,10 @@
 # SKIP_OTHER_VERSIONS=1 leaves out 16 to 18.
 . "$(dirname "$0")/lib.sh"
 
-main_tiers=(lint pure install pgspot pg regress isolation integration docs)
+# `pg` before `install`: it leaves a library with tests inside in the private server.
+main_tiers=(lint pure pg install pgspot regress isolation integration docs)
 other_tiers=(install regress smoke)
-if [ "${1:-}" = --all ]; then other_tiers=(install pg regress isolation integration docs); fi
+if [ "${1:-}" = --all ]; then other_tiers=(pg install regress isolation integration docs); fi
 majors=("${OTHER_MAJORS[@]}")
 if [ "${SKIP_OTHER_VERSIONS:-}" = 1 ]; then majors=(); fi
 

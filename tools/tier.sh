@@ -68,7 +68,7 @@ case $name in
         server_folder "$data"
         as_user=()
         if is_root; then as_user=(--runas postgres); fi
-        # A library with the tests inside is another one: it goes into a server of its own.
+        # This installs a library with the tests inside; the tiers that come later install the real one.
         cargo pgrx test --package cdp --no-default-features --features "pg$major" --profile "$TEST_PROFILE" \
             "${as_user[@]}" --pgdata "$data" "pg$major" ${filter:+"$filter"} </dev/null
         ;;
