@@ -1,0 +1,571 @@
+//! Property values: which ones are kept, their coding and their hash.
+
+use crate::bytes::{put, put_bytes, put_signed, put_signed_128, Reader};
+use crate::StateError;
+use bigdecimal::num_bigint::BigInt;
+use cdp_value::{Decimal, Value};
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+/// The longest value a state keeps, in bytes: the length of a text, otherwise of the coding.
+/// Longer ones are read from the event when they are needed (`first`, `last`) and left out by
+/// `top` and `list`.
+pub const VALUE_LIMIT: usize = 256;
+
+/// Longest digits and scale of a number that is kept with single events and buckets: whatever
+/// 128 bits hold. Sums and extremes of other numbers are computed from the events.
+const DIGIT_BITS_LIMIT: u64 = 127;
+const SCALE_LIMIT: i64 = 60;
+
+/// How deep a stored value may be nested; what [`VALUE_LIMIT`] bytes can hold is less.
+const DEPTH_LIMIT: usize = 200;
+
+/// The property of one event, seen from a state.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Property<'a> {
+    /// Missing or null.
+    Absent,
+    Number(&'a Decimal),
+    /// Boolean, text, array or object.
+    Other(&'a Value),
+    /// A number or another value that is too long to be kept.
+    LargeNumber(&'a Decimal),
+    LargeOther(&'a Value),
+}
+
+impl<'a> Property<'a> {
+    pub(crate) fn of(value: Option<&'a Value>) -> Property<'a> {
+        match value {
+            None | Some(Value::Null) => Property::Absent,
+            Some(Value::Number(number)) if is_large_number(number) => Property::LargeNumber(number),
+            Some(Value::Number(number)) => Property::Number(number),
+            Some(other) if is_large(other) => Property::LargeOther(other),
+            Some(other) => Property::Other(other),
+        }
+    }
+
+    pub(crate) fn number(self) -> Option<&'a Decimal> {
+        match self {
+            Property::Number(number) | Property::LargeNumber(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    /// What a state keeps of it.
+    pub(crate) fn hold(self) -> Held {
+        match self {
+            Property::Absent => Held::Absent,
+            Property::Number(number) => Held::Number(number.clone()),
+            Property::Other(value) => Held::Other(Arc::new(value.clone())),
+            Property::LargeNumber(_) => Held::LargeNumber,
+            Property::LargeOther(_) => Held::LargeOther,
+        }
+    }
+
+    /// What a state keeps of it when only numbers matter.
+    pub(crate) fn hold_number(self) -> Held {
+        match self {
+            Property::Number(number) => Held::Number(number.clone()),
+            Property::LargeNumber(_) => Held::LargeNumber,
+            _ => Held::Absent,
+        }
+    }
+}
+
+fn is_large_number(number: &Decimal) -> bool {
+    if number.to_i64().is_some() {
+        return false;
+    }
+    let (digits, scale) = number.to_parts();
+    digits.bits() > DIGIT_BITS_LIMIT || scale > SCALE_LIMIT
+}
+
+fn is_large(value: &Value) -> bool {
+    match value {
+        Value::Text(text) => text.len() > VALUE_LIMIT,
+        Value::Array(_) | Value::Object(_) => {
+            let mut sink = Limited { length: 0 };
+            write_value(&mut sink, value);
+            sink.length > VALUE_LIMIT
+        }
+        _ => false,
+    }
+}
+
+/// Whether `top` and `list` consider a value: it is not null, a text of at most 256 bytes, a
+/// number of at most 38 digits, or an array or object that is coded in at most 256 bytes.
+pub fn is_listable(value: &Value) -> bool {
+    matches!(
+        Property::of(Some(value)),
+        Property::Number(_) | Property::Other(_)
+    )
+}
+
+/// The kept form of a property.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Held {
+    Absent,
+    Number(Decimal),
+    Other(Arc<Value>),
+    /// Too long: to be read from the event.
+    LargeNumber,
+    LargeOther,
+}
+
+impl Held {
+    pub(crate) fn is_large(&self) -> bool {
+        matches!(self, Held::LargeNumber | Held::LargeOther)
+    }
+
+    pub(crate) fn to_value(&self) -> Value {
+        match self {
+            Held::Number(number) => Value::Number(number.clone()),
+            Held::Other(value) => (**value).clone(),
+            Held::Absent | Held::LargeNumber | Held::LargeOther => Value::Null,
+        }
+    }
+
+    /// The kept value as a property again; large ones are absent.
+    pub(crate) fn property(&self) -> Property<'_> {
+        match self {
+            Held::Number(number) => Property::Number(number),
+            Held::Other(value) => Property::Other(value),
+            Held::Absent | Held::LargeNumber | Held::LargeOther => Property::Absent,
+        }
+    }
+
+    /// The order of [`Value::total_cmp`], large values last.
+    pub(crate) fn total_cmp(&self, other: &Held) -> Ordering {
+        fn rank(held: &Held) -> u8 {
+            match held {
+                Held::Absent => 0,
+                Held::Other(value) if matches!(**value, Value::Bool(_)) => 1,
+                Held::Number(_) => 2,
+                Held::Other(_) => 3,
+                Held::LargeNumber => 4,
+                Held::LargeOther => 5,
+            }
+        }
+        match (self, other) {
+            (Held::Number(a), Held::Number(b)) => a.cmp(b),
+            (Held::Other(a), Held::Other(b)) => a.total_cmp(b),
+            _ => rank(self).cmp(&rank(other)),
+        }
+    }
+}
+
+/// Where coded bytes go: a buffer, a counter or a hash.
+trait Sink {
+    fn byte(&mut self, byte: u8);
+    fn integer(&mut self, value: u64);
+    fn slice(&mut self, bytes: &[u8]);
+    /// Whether more bytes would change nothing any more.
+    fn is_full(&self) -> bool {
+        false
+    }
+}
+
+impl Sink for Vec<u8> {
+    fn byte(&mut self, byte: u8) {
+        self.push(byte);
+    }
+
+    fn integer(&mut self, value: u64) {
+        put(self, value);
+    }
+
+    fn slice(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+struct Limited {
+    length: usize,
+}
+
+impl Sink for Limited {
+    fn byte(&mut self, _: u8) {
+        self.length += 1;
+    }
+
+    fn integer(&mut self, value: u64) {
+        self.length += (70 - value.leading_zeros() as usize) / 7;
+    }
+
+    fn slice(&mut self, bytes: &[u8]) {
+        self.length += bytes.len();
+    }
+
+    fn is_full(&self) -> bool {
+        self.length > VALUE_LIMIT
+    }
+}
+
+const TAG_NULL: u8 = 0;
+const TAG_FALSE: u8 = 1;
+const TAG_TRUE: u8 = 2;
+const TAG_INTEGER: u8 = 3;
+const TAG_DECIMAL: u8 = 4;
+const TAG_WIDE_NUMBER: u8 = 5;
+const TAG_TEXT: u8 = 6;
+const TAG_ARRAY: u8 = 7;
+const TAG_OBJECT: u8 = 8;
+const TAG_LARGE_NUMBER: u8 = 9;
+const TAG_LARGE_OTHER: u8 = 10;
+/// A value of the slot's dictionary.
+const TAG_REFERENCE: u8 = 11;
+/// Numbers with one and two digits after the point: prices.
+const TAG_TENTHS: u8 = 12;
+const TAG_HUNDREDTHS: u8 = 13;
+/// Whole numbers from 0 on, in the tag itself.
+const TAG_SMALL_INTEGER: u8 = 64;
+const SMALL_INTEGERS: i64 = 256 - 64;
+
+fn write_number(out: &mut impl Sink, number: &Decimal) {
+    if let Some(whole) = number.to_i64() {
+        match u8::try_from(whole) {
+            Ok(small) if whole < SMALL_INTEGERS => out.byte(TAG_SMALL_INTEGER + small),
+            _ => {
+                out.byte(TAG_INTEGER);
+                out.integer(((whole << 1) ^ (whole >> 63)) as u64);
+            }
+        }
+        return;
+    }
+    let (digits, scale) = number.to_parts();
+    match i128::try_from(&digits) {
+        Ok(small) => {
+            match scale {
+                1 => out.byte(TAG_TENTHS),
+                2 => out.byte(TAG_HUNDREDTHS),
+                _ => {
+                    out.byte(TAG_DECIMAL);
+                    out.integer(scale.unsigned_abs());
+                }
+            }
+            let mut bytes = Vec::with_capacity(20);
+            put_signed_128(&mut bytes, small);
+            out.slice(&bytes);
+        }
+        Err(_) => {
+            out.byte(TAG_WIDE_NUMBER);
+            out.integer(scale.unsigned_abs());
+            let bytes = digits.to_signed_bytes_le();
+            out.integer(bytes.len() as u64);
+            out.slice(&bytes);
+        }
+    }
+}
+
+fn write_value(out: &mut impl Sink, value: &Value) {
+    match value {
+        Value::Null => out.byte(TAG_NULL),
+        Value::Bool(false) => out.byte(TAG_FALSE),
+        Value::Bool(true) => out.byte(TAG_TRUE),
+        Value::Number(number) => write_number(out, number),
+        Value::Text(text) => {
+            out.byte(TAG_TEXT);
+            out.integer(text.len() as u64);
+            out.slice(text.as_bytes());
+        }
+        Value::Array(items) => {
+            out.byte(TAG_ARRAY);
+            out.integer(items.len() as u64);
+            for item in items {
+                if out.is_full() {
+                    return;
+                }
+                write_value(out, item);
+            }
+        }
+        Value::Object(members) => {
+            out.byte(TAG_OBJECT);
+            out.integer(members.len() as u64);
+            for (key, item) in members {
+                if out.is_full() {
+                    return;
+                }
+                out.integer(key.len() as u64);
+                out.slice(key.as_bytes());
+                write_value(out, item);
+            }
+        }
+    }
+}
+
+/// Appends a number.
+pub(crate) fn put_number(out: &mut Vec<u8>, number: &Decimal) {
+    write_number(out, number);
+}
+
+/// Appends a value.
+pub(crate) fn put_value(out: &mut Vec<u8>, value: &Value) {
+    write_value(out, value);
+}
+
+/// Appends a kept property. Values of the dictionary (sorted by [`Value::total_cmp`]) are written
+/// as a reference to it.
+pub(crate) fn put_held(out: &mut Vec<u8>, held: &Held, dictionary: &[Arc<Value>]) {
+    match held {
+        Held::Absent => out.push(TAG_NULL),
+        Held::Number(number) => put_number(out, number),
+        Held::Other(value) => match dictionary.binary_search_by(|known| known.total_cmp(value)) {
+            Ok(index) => {
+                out.push(TAG_REFERENCE);
+                put(out, index as u64);
+            }
+            Err(_) => put_value(out, value),
+        },
+        Held::LargeNumber => out.push(TAG_LARGE_NUMBER),
+        Held::LargeOther => out.push(TAG_LARGE_OTHER),
+    }
+}
+
+/// Reads what [`put_held`] wrote.
+pub(crate) fn take_held(
+    reader: &mut Reader<'_>,
+    dictionary: &[Arc<Value>],
+) -> Result<Held, StateError> {
+    let tag = reader.byte()?;
+    Ok(match tag {
+        TAG_NULL => Held::Absent,
+        TAG_LARGE_NUMBER => Held::LargeNumber,
+        TAG_LARGE_OTHER => Held::LargeOther,
+        TAG_REFERENCE => {
+            let index = usize::try_from(reader.varint()?).unwrap_or(usize::MAX);
+            let value = dictionary
+                .get(index)
+                .ok_or(StateError::Damaged("a value is not in the dictionary"))?;
+            Held::Other(Arc::clone(value))
+        }
+        _ => match take_tagged(reader, tag, 0)? {
+            Value::Number(number) => Held::Number(number),
+            other => Held::Other(Arc::new(other)),
+        },
+    })
+}
+
+/// Reads a number.
+pub(crate) fn take_number(reader: &mut Reader<'_>) -> Result<Decimal, StateError> {
+    match take_value(reader)? {
+        Value::Number(number) => Ok(number),
+        _ => Err(StateError::Damaged("a value is not a number")),
+    }
+}
+
+/// Reads a value.
+pub(crate) fn take_value(reader: &mut Reader<'_>) -> Result<Value, StateError> {
+    let tag = reader.byte()?;
+    take_tagged(reader, tag, 0)
+}
+
+fn take_tagged(reader: &mut Reader<'_>, tag: u8, depth: usize) -> Result<Value, StateError> {
+    if depth > DEPTH_LIMIT {
+        return Err(StateError::Damaged("a value is nested too deeply"));
+    }
+    Ok(match tag {
+        TAG_NULL => Value::Null,
+        TAG_FALSE => Value::Bool(false),
+        TAG_TRUE => Value::Bool(true),
+        TAG_INTEGER => Value::Number(Decimal::from(reader.signed()?)),
+        TAG_TENTHS => Value::Number(decimal(BigInt::from(reader.signed_128()?), 1)?),
+        TAG_HUNDREDTHS => Value::Number(decimal(BigInt::from(reader.signed_128()?), 2)?),
+        TAG_DECIMAL => {
+            let scale = reader.varint()?;
+            Value::Number(decimal(BigInt::from(reader.signed_128()?), scale)?)
+        }
+        TAG_WIDE_NUMBER => {
+            let scale = reader.varint()?;
+            let bytes = reader.bytes()?;
+            Value::Number(decimal(BigInt::from_signed_bytes_le(bytes), scale)?)
+        }
+        TAG_TEXT => Value::Text(take_text(reader)?),
+        TAG_ARRAY => {
+            let count = reader.count(1)?;
+            let mut items = Vec::with_capacity(count.min(VALUE_LIMIT));
+            for _ in 0..count {
+                let tag = reader.byte()?;
+                items.push(take_tagged(reader, tag, depth + 1)?);
+            }
+            Value::Array(items)
+        }
+        TAG_OBJECT => {
+            let count = reader.count(2)?;
+            let mut members = Vec::with_capacity(count.min(VALUE_LIMIT));
+            for _ in 0..count {
+                let key = take_text(reader)?;
+                let tag = reader.byte()?;
+                members.push((key, take_tagged(reader, tag, depth + 1)?));
+            }
+            Value::Object(members)
+        }
+        TAG_SMALL_INTEGER.. => Value::Number(Decimal::from(i64::from(tag - TAG_SMALL_INTEGER))),
+        _ => return Err(StateError::Damaged("a value has an unknown type")),
+    })
+}
+
+fn take_text(reader: &mut Reader<'_>) -> Result<String, StateError> {
+    std::str::from_utf8(reader.bytes()?)
+        .map(str::to_owned)
+        .map_err(|_| StateError::Damaged("a text is not UTF-8"))
+}
+
+fn decimal(digits: BigInt, scale: u64) -> Result<Decimal, StateError> {
+    i64::try_from(scale)
+        .ok()
+        .and_then(|scale| Decimal::from_parts(digits, scale))
+        .ok_or(StateError::Damaged("a number is out of range"))
+}
+
+/// A hash that is the same in every build and on every machine: it is stored.
+struct Hash {
+    state: u64,
+}
+
+impl Hash {
+    fn mix(&mut self, word: u64) {
+        // Odd constant: the fractional digits of the golden ratio.
+        let product = (self.state ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.state = product ^ (product >> 29);
+    }
+}
+
+impl Sink for Hash {
+    fn byte(&mut self, byte: u8) {
+        self.mix(u64::from(byte));
+    }
+
+    fn integer(&mut self, value: u64) {
+        self.mix(value);
+    }
+
+    fn slice(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            for (to, from) in word.iter_mut().zip(chunk) {
+                *to = *from;
+            }
+            self.mix(u64::from_le_bytes(word));
+        }
+    }
+}
+
+/// Hash of a value: equal values have equal hashes.
+pub(crate) fn hash(value: &Value) -> u64 {
+    let mut hash = Hash { state: 0x5eed };
+    write_value(&mut hash, value);
+    // The finishing steps of MurmurHash3: every bit of the state reaches every bit of the result.
+    let mut state = hash.state;
+    state ^= state >> 33;
+    state = state.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    state ^= state >> 33;
+    state = state.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    state ^ (state >> 33)
+}
+
+/// Appends a list of values, each once and in order: a dictionary.
+pub(crate) fn put_dictionary(out: &mut Vec<u8>, dictionary: &[Arc<Value>]) {
+    put(out, dictionary.len() as u64);
+    for value in dictionary {
+        put_value(out, value);
+    }
+}
+
+/// Reads what [`put_dictionary`] wrote.
+pub(crate) fn take_dictionary(reader: &mut Reader<'_>) -> Result<Vec<Arc<Value>>, StateError> {
+    let count = reader.count(1)?;
+    let mut dictionary = Vec::with_capacity(count);
+    for _ in 0..count {
+        dictionary.push(Arc::new(take_value(reader)?));
+    }
+    Ok(dictionary)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(text: &str) -> Value {
+        Value::Number(Decimal::parse(text).unwrap())
+    }
+
+    fn samples() -> Vec<Value> {
+        let mut values = vec![
+            Value::Null,
+            Value::Bool(true),
+            Value::Bool(false),
+            Value::Text(String::new()),
+            Value::Text("Bücher".to_owned()),
+            Value::Array(vec![number("1"), Value::Null]),
+            Value::Object(vec![("a".to_owned(), Value::Array(vec![]))]),
+        ];
+        for text in [
+            "0",
+            "191",
+            "192",
+            "-1",
+            "19.99",
+            "0.5",
+            "-0.125",
+            "9223372036854775807",
+            "1e38",
+            "1e39",
+            "-1e39",
+            "1e-60",
+            "33.333333333333336",
+        ] {
+            values.push(number(text));
+        }
+        values
+    }
+
+    #[test]
+    fn values_round_trip() {
+        for value in samples() {
+            let mut out = Vec::new();
+            put_value(&mut out, &value);
+            let mut reader = Reader::new(&out);
+            assert_eq!(take_value(&mut reader).unwrap(), value);
+            reader.finish().unwrap();
+        }
+    }
+
+    #[test]
+    fn common_numbers_are_short() {
+        for (text, length) in [("5", 1), ("500", 3), ("0.5", 2), ("19.99", 3), ("100", 1)] {
+            let mut out = Vec::new();
+            put_value(&mut out, &number(text));
+            assert_eq!(out.len(), length, "{text}");
+        }
+    }
+
+    #[test]
+    fn hashes_do_not_change() {
+        // Stored states depend on these.
+        assert_eq!(hash(&Value::Text("shoes".to_owned())), HASH_OF_SHOES);
+        assert_eq!(hash(&number("1.0")), hash(&number("1")));
+        let hashes: std::collections::HashSet<u64> = samples().iter().map(hash).collect();
+        assert_eq!(hashes.len(), samples().len());
+    }
+
+    const HASH_OF_SHOES: u64 = 9_227_804_196_061_193_772;
+
+    #[test]
+    fn long_values_are_not_kept() {
+        let text = |length| Value::Text("x".repeat(length));
+        assert!(is_listable(&text(256)) && !is_listable(&text(257)));
+        assert!(is_listable(&number("1e38")) && !is_listable(&number("1e39")));
+        assert!(!is_listable(&Value::Null));
+        let nested = (0..1000).fold(Value::Null, |inner, _| Value::Array(vec![inner]));
+        assert!(!is_listable(&nested));
+    }
+
+    #[test]
+    fn hostile_values_are_refused() {
+        let deep = vec![TAG_ARRAY, 1].repeat(10_000);
+        assert!(take_value(&mut Reader::new(&deep)).is_err());
+        assert!(take_value(&mut Reader::new(&[TAG_ARRAY, 0xff, 0xff, 3])).is_err());
+        assert!(take_value(&mut Reader::new(&[TAG_TEXT, 1, 0xff])).is_err());
+        assert!(take_value(&mut Reader::new(&[TAG_DECIMAL, 0xff, 0xff, 3, 1])).is_err());
+    }
+}

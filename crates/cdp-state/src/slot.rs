@@ -1,0 +1,234 @@
+//! All that is kept of one slot's events.
+
+use crate::bytes::{put, put_signed, Reader};
+use crate::calendar::Calendar;
+use crate::property::Property;
+use crate::series::{Keep, Series};
+use crate::spec::{column, Parts, SlotSpec};
+use crate::totals::Totals;
+use crate::units::{Units, DAYS, HOURS};
+use crate::StateError;
+use cdp_value::{Timestamp, Value, DAY};
+
+/// Times are stored as distances from 2020-01-01, which makes recent ones a byte shorter.
+const EPOCH: Timestamp = 18_262 * DAY;
+
+/// Sessions with one gap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sessions {
+    pub(crate) gap: i64,
+    pub(crate) series: Series,
+}
+
+impl Sessions {
+    fn keep(&self) -> Keep {
+        Keep {
+            columns: Parts(column::RUNS),
+            gap: self.gap,
+        }
+    }
+}
+
+/// What is kept of a slot. Parts that no function needs are empty.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Slot {
+    /// The latest event; None when there was none.
+    pub(crate) last: Option<Timestamp>,
+    pub(crate) totals: Totals,
+    pub(crate) series: Series,
+    pub(crate) days: Units,
+    pub(crate) hours: Units,
+    /// Ascending by gap.
+    pub(crate) sessions: Vec<Sessions>,
+}
+
+/// Bits that say which parts follow.
+mod part {
+    pub(super) const TOTALS: u64 = 1;
+    pub(super) const SERIES: u64 = 2;
+    pub(super) const DAYS: u64 = 4;
+    pub(super) const HOURS: u64 = 8;
+    pub(super) const SESSIONS: u64 = 16;
+}
+
+impl Slot {
+    /// Whether the slot need not be stored.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.last.is_none()
+    }
+
+    /// Adds an event.
+    pub(crate) fn fold(
+        &mut self,
+        spec: &SlotSpec,
+        ts: Timestamp,
+        value: Option<&Value>,
+        calendar: &dyn Calendar,
+    ) {
+        let property = Property::of(value);
+        self.last = self.last.max(Some(ts));
+        if spec.totals != Parts::default() {
+            self.totals.fold(spec.totals, ts, property);
+        }
+        if !spec.ladder.is_empty() {
+            self.series.fold(spec.keep(), ts, property);
+        }
+        if spec.days.is_used() {
+            let day = i64::from(calendar.day(ts));
+            self.days.fold(DAYS, &spec.days, day, ts);
+        }
+        if spec.hours.is_used() {
+            self.hours.fold(HOURS, &spec.hours, calendar.hour(ts), ts);
+        }
+        for session in &spec.sessions {
+            self.change_sessions(session.gap, |series, keep| {
+                series.fold(keep, ts, Property::Absent);
+            });
+        }
+    }
+
+    /// Applies a change to the sessions with a gap.
+    fn change_sessions(&mut self, gap: i64, change: impl FnOnce(&mut Series, Keep)) {
+        let position = self.sessions.partition_point(|known| known.gap < gap);
+        if self.sessions.get(position).is_none_or(|s| s.gap != gap) {
+            let series = Series::default();
+            self.sessions.insert(position, Sessions { gap, series });
+        }
+        if let Some(sessions) = self.sessions.get_mut(position) {
+            let keep = sessions.keep();
+            change(&mut sessions.series, keep);
+        }
+    }
+
+    /// The sessions with a gap.
+    pub(crate) fn sessions(&self, gap: i64) -> Option<&Series> {
+        let known = self.sessions.iter().find(|known| known.gap == gap);
+        known.map(|known| &known.series)
+    }
+
+    /// Adds the events of another slot.
+    pub(crate) fn merge(&mut self, other: &Slot) {
+        self.last = self.last.max(other.last);
+        self.totals.merge(&other.totals);
+        self.series.merge(&other.series, 0);
+        self.days.merge(&other.days);
+        self.hours.merge(&other.hours);
+        for sessions in &other.sessions {
+            self.change_sessions(sessions.gap, |series, keep| {
+                series.merge(&sessions.series, keep.gap);
+            });
+        }
+    }
+
+    /// Drops what nothing needs at `now`, and coarsens what is large.
+    pub(crate) fn compact(&mut self, spec: &SlotSpec, now: Timestamp) {
+        self.totals.compact(spec, now);
+        if spec.ladder.is_empty() {
+            self.series = Series::default();
+        } else {
+            self.series.compact(&spec.ladder, spec.keep(), now);
+        }
+        self.days.compact(DAYS, &spec.days, now);
+        self.hours.compact(HOURS, &spec.hours, now);
+        self.sessions.retain_mut(|sessions| {
+            let keep = sessions.keep();
+            match spec.sessions.iter().find(|s| s.gap == sessions.gap) {
+                Some(session) => sessions.series.compact(&session.ladder, keep, now),
+                None => return false,
+            }
+            !sessions.series.is_empty()
+        });
+        let floor = now.saturating_sub(spec.horizon().unwrap_or(0));
+        let is_reached = spec.all_time() || self.last >= Some(floor);
+        if !is_reached && self.has_no_parts() {
+            *self = Slot::default();
+        }
+    }
+
+    fn has_no_parts(&self) -> bool {
+        self.totals.is_empty()
+            && self.series.is_empty()
+            && self.days.is_empty()
+            && self.hours.is_empty()
+            && self.sessions.is_empty()
+    }
+
+    /// Appends the slot.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        let Some(last) = self.last else {
+            return;
+        };
+        put_signed(out, last.wrapping_sub(EPOCH));
+        let mut parts = 0;
+        for (bit, is_empty) in [
+            (part::TOTALS, self.totals.is_empty()),
+            (part::SERIES, self.series.is_empty()),
+            (part::DAYS, self.days.is_empty()),
+            (part::HOURS, self.hours.is_empty()),
+            (part::SESSIONS, self.sessions.is_empty()),
+        ] {
+            if !is_empty {
+                parts |= bit;
+            }
+        }
+        put(out, parts);
+        if parts & part::TOTALS != 0 {
+            self.totals.encode(last, out);
+        }
+        if parts & part::SERIES != 0 {
+            self.series.encode(last, out);
+        }
+        if parts & part::DAYS != 0 {
+            self.days.encode(DAYS, out);
+        }
+        if parts & part::HOURS != 0 {
+            self.hours.encode(HOURS, out);
+        }
+        if parts & part::SESSIONS != 0 {
+            put(out, self.sessions.len() as u64);
+            for sessions in &self.sessions {
+                put_signed(out, sessions.gap);
+                sessions.series.encode(last, out);
+            }
+        }
+    }
+
+    /// Reads what [`Slot::encode`] wrote.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Slot, StateError> {
+        let reader = &mut Reader::new(bytes);
+        let mut slot = Slot::default();
+        if reader.remaining() == 0 {
+            return Ok(slot);
+        }
+        let last = reader.signed()?.wrapping_add(EPOCH);
+        slot.last = Some(last);
+        let parts = reader.varint()?;
+        if parts >= part::SESSIONS << 1 {
+            return Err(StateError::Damaged("a slot has unknown parts"));
+        }
+        if parts & part::TOTALS != 0 {
+            slot.totals = Totals::decode(last, reader)?;
+        }
+        if parts & part::SERIES != 0 {
+            slot.series = Series::decode(last, reader)?;
+        }
+        if parts & part::DAYS != 0 {
+            slot.days = Units::decode(DAYS, reader)?;
+        }
+        if parts & part::HOURS != 0 {
+            slot.hours = Units::decode(HOURS, reader)?;
+        }
+        if parts & part::SESSIONS != 0 {
+            for _ in 0..reader.count(3)? {
+                let gap = reader.signed()?;
+                let series = Series::decode(last, reader)?;
+                slot.sessions.push(Sessions { gap, series });
+            }
+            if !slot.sessions.is_sorted_by_key(|sessions| sessions.gap) {
+                return Err(StateError::Damaged("sessions are out of order"));
+            }
+        }
+        reader.finish()?;
+        Ok(slot)
+    }
+}

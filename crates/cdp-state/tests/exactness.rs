@@ -1,0 +1,75 @@
+//! Every aggregate equals the naive model, at every instant.
+
+mod model;
+
+use cdp_state::{Calendar, SlotSpec, State};
+use cdp_value::{Timestamp, DAY};
+use model::{aggregates, answer, berlin, config, events, naive, Event, NOW, WINDOWS};
+use proptest::prelude::*;
+
+fn assert_exact(
+    state: &State,
+    spec: &SlotSpec,
+    events: &[Event],
+    now: Timestamp,
+    calendar: &dyn Calendar,
+) -> Result<(), TestCaseError> {
+    for (function, window) in aggregates() {
+        let expected = naive(events, function, window, now, calendar);
+        let actual = answer(state, spec, events, function, window, now, calendar);
+        prop_assert_eq!(
+            &actual,
+            &expected,
+            "{:?} {:?} at NOW + {}",
+            function,
+            window,
+            now - NOW
+        );
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(config(11, 200))]
+
+    /// Folded in any order and compacted now and then, at instants that are not those of the
+    /// questions.
+    #[test]
+    fn folding_equals_the_model(
+        events in events(120),
+        compactions in prop::collection::vec((any::<prop::sample::Index>(), 0..20 * DAY), 0..6),
+        laters in prop::collection::vec(0..35 * DAY, 3),
+        picks in prop::collection::vec((any::<prop::sample::Index>(), 0usize..4, -1i64..3), 3),
+    ) {
+        let calendar = berlin();
+        let spec = model::spec_of(7, &aggregates());
+        let specs = vec![spec.clone()];
+        let mut state = State::new();
+        for (i, (ts, value)) in events.iter().enumerate() {
+            state.touch(*ts);
+            state.fold(&spec, *ts, value.as_ref(), &calendar).unwrap();
+            for (position, age) in &compactions {
+                if position.index(events.len()) == i {
+                    state.compact(&specs, NOW - age).unwrap();
+                    state = State::decode(&state.encode()).unwrap();
+                }
+            }
+        }
+        state.compact(&specs, NOW).unwrap();
+        let state = State::decode(&state.encode()).unwrap();
+        assert_exact(&state, &spec, &events, NOW, &calendar)?;
+        for later in laters {
+            assert_exact(&state, &spec, &events, NOW + later, &calendar)?;
+        }
+        for (event, window, offset) in picks {
+            if events.is_empty() {
+                break;
+            }
+            // The instant at which an event is at the edge of a window, and its neighbours.
+            let now = events[event.index(events.len())].0 + WINDOWS[window] + offset;
+            if now >= NOW {
+                assert_exact(&state, &spec, &events, now, &calendar)?;
+            }
+        }
+    }
+}
