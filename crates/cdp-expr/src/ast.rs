@@ -275,33 +275,33 @@ impl Expr {
         }
     }
 
-    /// The same node over other parts: `change` is applied to each direct part.
-    pub(crate) fn map_children<E>(
-        &self,
-        mut change: impl FnMut(&Expr) -> Result<Expr, E>,
-    ) -> Result<Expr, E> {
-        let mut boxed = |e: &Expr| change(e).map(Box::new);
-        Ok(match self {
-            Expr::Negate(a) => Expr::Negate(boxed(a)?),
-            Expr::Not(a) => Expr::Not(boxed(a)?),
-            Expr::Matches(a, pattern) => Expr::Matches(boxed(a)?, pattern.clone()),
-            Expr::Compare(op, a, b) => Expr::Compare(*op, boxed(a)?, boxed(b)?),
-            Expr::Arithmetic(op, a, b) => Expr::Arithmetic(*op, boxed(a)?, boxed(b)?),
-            Expr::Test(op, a, b) => Expr::Test(*op, boxed(a)?, boxed(b)?),
-            Expr::In(a, b) => Expr::In(boxed(a)?, boxed(b)?),
-            Expr::List(items) => Expr::List(all(items, change)?),
-            Expr::And(items) => Expr::And(flattened(all(items, change)?, true)),
-            Expr::Or(items) => Expr::Or(flattened(all(items, change)?, false)),
-            Expr::Call(function, items) => Expr::Call(*function, all(items, change)?),
-            Expr::Aggregate(aggregate) => {
-                let mut aggregate = aggregate.clone();
-                if let Some(filter) = &aggregate.source.filter {
-                    aggregate.source.filter = Some(boxed(filter)?);
-                }
-                Expr::Aggregate(aggregate)
-            }
-            leaf => leaf.clone(),
-        })
+    /// The same node over other parts, as many as [`Expr::children`] gives.
+    pub(crate) fn with_children(&self, parts: Vec<Expr>) -> Expr {
+        match self {
+            Expr::List(_) => return Expr::List(parts),
+            Expr::And(_) => return Expr::And(flattened(parts, true)),
+            Expr::Or(_) => return Expr::Or(flattened(parts, false)),
+            Expr::Call(function, _) => return Expr::Call(*function, parts),
+            _ => {}
+        }
+        let mut parts = parts.into_iter().map(Box::new);
+        match (self, parts.next(), parts.next()) {
+            (Expr::Negate(_), Some(a), None) => Expr::Negate(a),
+            (Expr::Not(_), Some(a), None) => Expr::Not(a),
+            (Expr::Matches(_, pattern), Some(a), None) => Expr::Matches(a, pattern.clone()),
+            (Expr::Compare(op, ..), Some(a), Some(b)) => Expr::Compare(*op, a, b),
+            (Expr::Arithmetic(op, ..), Some(a), Some(b)) => Expr::Arithmetic(*op, a, b),
+            (Expr::Test(op, ..), Some(a), Some(b)) => Expr::Test(*op, a, b),
+            (Expr::In(..), Some(a), Some(b)) => Expr::In(a, b),
+            (Expr::Aggregate(aggregate), filter @ Some(_), None) => Expr::Aggregate(Aggregate {
+                source: EventSource {
+                    event: aggregate.source.event.clone(),
+                    filter,
+                },
+                ..aggregate.clone()
+            }),
+            (leaf, ..) => leaf.clone(),
+        }
     }
 
     /// Calls `visit` with this node and every node below it, filters of aggregates left out.
@@ -387,10 +387,6 @@ impl Expr {
         self.walk(&mut |node| found |= test(node));
         found
     }
-}
-
-fn all<E>(items: &[Expr], change: impl FnMut(&Expr) -> Result<Expr, E>) -> Result<Vec<Expr>, E> {
-    items.iter().map(change).collect()
 }
 
 /// Takes the parts of nested conjunctions (or disjunctions) into one list.

@@ -35,6 +35,18 @@ pub(crate) fn root(head: &str) -> Option<fn(Vec<String>) -> Expr> {
     })
 }
 
+/// How a root is used, for those who wrote it alone.
+pub(crate) fn root_example(head: &str) -> Option<&'static str> {
+    Some(match head {
+        "profile" => "profile.plan",
+        "group" => "group.plan",
+        "properties" => "properties.total",
+        "context" => "context.country",
+        "message" => "message.event",
+        _ => return None,
+    })
+}
+
 /// A single word with a fixed meaning.
 pub(crate) fn word(text: &str) -> Option<Expr> {
     Some(match text {
@@ -290,6 +302,11 @@ fn unknown_aggregate(name: &str) -> Refusal {
         Some((stem, suffix)) if duration(suffix).is_some() => (stem, Some(suffix)),
         _ => (name, None),
     };
+    let percent = stem.strip_prefix('p').unwrap_or_default();
+    if !percent.is_empty() && percent.bytes().all(|byte| byte.is_ascii_digit()) {
+        let hint = "percentiles go from p1 to p99".to_string();
+        return Refusal::new(format!("unknown aggregate {name}"), Some(hint));
+    }
     let known = AGGREGATES.iter().copied().chain(WORDS);
     let suggestion = crate::error::closest(stem, known).map(|stem| match window {
         Some(window) => format!("did you mean {stem}_{window}?"),

@@ -5,7 +5,6 @@ use crate::limits;
 use crate::resolve::Catalog;
 use crate::types::{type_of, Type};
 use std::collections::HashMap;
-use std::convert::Infallible;
 
 /// Longest chain of definitions that refer to each other.
 const CHAIN: usize = 64;
@@ -180,9 +179,15 @@ impl Expr {
                 (None, _) => self.clone(),
             };
         }
-        let filled: Result<Expr, Infallible> =
-            self.map_children(|child| Ok(child.filled_in(catalog)));
-        filled.unwrap_or_else(|never| match never {})
+        let children = self.children();
+        if children.is_empty() {
+            return self.clone();
+        }
+        let mut parts = Vec::with_capacity(children.len());
+        for child in children {
+            parts.push(child.filled_in(catalog));
+        }
+        self.with_children(parts)
     }
 }
 

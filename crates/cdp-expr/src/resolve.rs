@@ -124,12 +124,12 @@ struct Refusal {
     path: Vec<usize>,
 }
 
-impl From<ExprError> for Refusal {
-    fn from(error: ExprError) -> Refusal {
-        Refusal {
+impl From<ExprError> for Box<Refusal> {
+    fn from(error: ExprError) -> Box<Refusal> {
+        Box::new(Refusal {
             error,
             path: Vec::new(),
-        }
+        })
     }
 }
 
@@ -155,8 +155,11 @@ impl<'c> Resolver<'c> {
         }
     }
 
-    fn run(mut self, expr: &Expr) -> Result<Checked, Refusal> {
+    fn run(mut self, expr: &Expr) -> Result<Checked, Box<Refusal>> {
         let inside = self.kind == Kind::EventFilter;
+        if matches!(expr, Expr::Duration(_)) {
+            return Err(lonely_duration().into());
+        }
         let (expr, result_type) = self.node(expr, inside)?;
         let must_be_condition = self.kind != Kind::Trait;
         if must_be_condition && !result_type.may_be(Type::Boolean) {
@@ -187,37 +190,55 @@ impl<'c> Resolver<'c> {
     }
 
     /// Resolves a node and everything below it. `inside` an event's filter.
-    fn node(&mut self, expr: &Expr, inside: bool) -> Result<(Expr, Type), Refusal> {
-        let expr = self.leaf(expr, inside)?;
+    fn node(&mut self, expr: &Expr, inside: bool) -> Result<(Expr, Type), Box<Refusal>> {
+        let children = expr.children();
+        if children.is_empty() {
+            let meaning = self.meaning(expr, inside)?;
+            return self.finished(meaning.unwrap_or_else(|| expr.clone()), &[], inside);
+        }
+        self.meaning(expr, inside)?;
         let below = inside || matches!(expr, Expr::Aggregate(_));
-        let mut types = Vec::new();
-        let mut index = 0;
-        let expr = expr.map_children(|child| {
-            let resolved = self.node(child, below).map_err(|mut refusal| {
-                refusal.path.push(index);
-                refusal
-            });
-            index += 1;
-            let (child, of_child) = resolved?;
-            types.push(of_child);
-            Ok::<Expr, Refusal>(child)
-        })?;
-        self.check_node(&expr, &types)?;
-        let catalog = self.catalog;
-        let of_trait = |key: &str| references::trait_type(key, catalog);
-        Ok((expr.clone(), type_of(&expr, &types, of_trait)))
+        let mut parts = Vec::with_capacity(children.len());
+        let mut types = Vec::with_capacity(children.len());
+        for (index, child) in children.into_iter().enumerate() {
+            match self.node(child, below) {
+                Ok((part, of_part)) => {
+                    parts.push(part);
+                    types.push(of_part);
+                }
+                Err(mut refusal) => {
+                    refusal.path.push(index);
+                    return Err(refusal);
+                }
+            }
+        }
+        self.finished(expr.with_children(parts), &types, inside)
     }
 
-    /// Replaces a name by what it stands for and refuses what cannot be read here.
-    fn leaf(&mut self, expr: &Expr, inside: bool) -> Result<Expr, ExprError> {
+    /// Checks a node whose parts are resolved and infers its type.
+    fn finished(
+        &mut self,
+        expr: Expr,
+        types: &[Type],
+        inside: bool,
+    ) -> Result<(Expr, Type), Box<Refusal>> {
+        self.check_node(&expr, types, inside)?;
+        let of_trait = |key: &str| references::trait_type(key, self.catalog);
+        let result = type_of(&expr, types, of_trait);
+        Ok((expr, result))
+    }
+
+    /// What a name stands for; None for a node that stays as it is. Refuses what cannot be read
+    /// here.
+    fn meaning(&mut self, expr: &Expr, inside: bool) -> Result<Option<Expr>, ExprError> {
         let refuse = |what: &str, hint: &str| {
             Err(ExprError::new(1, format!("{what} cannot be used here")).hint(hint))
         };
         match expr {
             Expr::Name(name) if inside || self.kind == Kind::RouteFilter => {
-                return Ok(Expr::Property(vec![name.clone()]));
+                return Ok(Some(Expr::Property(vec![name.clone()])));
             }
-            Expr::Name(name) => return self.bare_name(name),
+            Expr::Name(name) => return self.bare_name(name).map(Some),
             Expr::Property(path) if !inside && self.kind != Kind::RouteFilter => {
                 let path = path.join(".");
                 return Err(ExprError::new(
@@ -242,10 +263,7 @@ impl<'c> Resolver<'c> {
             | Expr::Matches(..)
             | Expr::In(..) => {}
             Expr::Call(Function::Since(_), _) if inside => {
-                return refuse(
-                    "the time that has passed",
-                    "an event's filter must give the same answer for ever",
-                );
+                return Err(passing_time());
             }
             Expr::Call(..) => {}
             _ if inside => {
@@ -261,14 +279,19 @@ impl<'c> Resolver<'c> {
                 return refuse("message", "only filters of routes see the message");
             }
             Expr::Attribute(key) => {
-                return Ok(if self.catalog.trait_expression(key).is_some() {
-                    self.definition(Definition::Trait(key.clone()))?
+                return if self.catalog.trait_expression(key).is_some() {
+                    self.definition(Definition::Trait(key.clone())).map(Some)
                 } else {
-                    Expr::Profile(key.split('.').map(str::to_string).collect())
-                });
+                    let path = key.split('.').map(str::to_string).collect();
+                    Ok(Some(Expr::Profile(path)))
+                };
             }
-            Expr::Trait(key) => return self.definition(Definition::Trait(key.clone())),
-            Expr::Segment(key) => return self.definition(Definition::Segment(key.clone())),
+            Expr::Trait(key) => {
+                self.definition(Definition::Trait(key.clone()))?;
+            }
+            Expr::Segment(key) => {
+                self.definition(Definition::Segment(key.clone()))?;
+            }
             Expr::Score(key) | Expr::Grade(key) => {
                 let known = self.catalog.score_names();
                 if !known.contains(key) {
@@ -278,7 +301,7 @@ impl<'c> Resolver<'c> {
             Expr::Aggregate(aggregate) => self.check_event(&aggregate.source.event),
             _ => {}
         }
-        Ok(expr.clone())
+        Ok(None)
     }
 
     fn bare_name(&mut self, name: &str) -> Result<Expr, ExprError> {
@@ -289,6 +312,10 @@ impl<'c> Resolver<'c> {
             if self.is_known(&definition) {
                 return self.definition(definition);
             }
+        }
+        if let Some(example) = names::root_example(name) {
+            return Err(ExprError::new(1, format!("{name} needs a path"))
+                .hint(format!("write for example {example}")));
         }
         let mut known = self.catalog.trait_names();
         known.extend(self.catalog.segment_names());
@@ -342,19 +369,19 @@ impl<'c> Resolver<'c> {
     }
 
     /// What the types of a node's parts say about it.
-    fn check_node(&mut self, expr: &Expr, types: &[Type]) -> Result<(), ExprError> {
+    fn check_node(&mut self, expr: &Expr, types: &[Type], inside: bool) -> Result<(), ExprError> {
         let misplaced = expr.children().iter().enumerate().any(|(index, child)| {
             matches!(child, Expr::Duration(_)) && !(matches!(expr, Expr::Compare(..)) && index == 1)
         });
         if misplaced {
-            return Err(
-                ExprError::new(1, "a duration can only be compared with a time")
-                    .hint("write for example last_seen < 30d"),
-            );
+            return Err(lonely_duration());
         }
         match (expr, types) {
             (Expr::Compare(_, left, right), [a, b]) => {
                 if matches!(**right, Expr::Duration(_)) {
+                    if inside {
+                        return Err(passing_time());
+                    }
                     if !a.may_be(Type::Time) {
                         return Err(ExprError::new(
                             1,
@@ -440,6 +467,16 @@ impl<'c> Resolver<'c> {
         }
         Ok(())
     }
+}
+
+fn passing_time() -> ExprError {
+    ExprError::new(1, "the time that has passed cannot be used here")
+        .hint("an event's filter must give the same answer for ever; use a window: count_30d")
+}
+
+fn lonely_duration() -> ExprError {
+    ExprError::new(1, "a duration can only be compared with a time")
+        .hint("write for example last_seen < 30d")
 }
 
 fn is_null(expr: &Expr) -> bool {

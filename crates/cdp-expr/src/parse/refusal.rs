@@ -80,10 +80,12 @@ pub(super) fn explain(text: &str, error: &Error<Rule>) -> ExprError {
             }
         }
     }
-    refusal.hint = hint(rest).map(str::to_string);
+    let before = text.get(..offset).unwrap_or_default();
+    refusal.hint = hint(before, rest).map(str::to_string);
     if rest.starts_with(['"', '\'']) && !closes(rest) {
         refusal.message = "this text has no closing quote".to_string();
         refusal.expected.clear();
+        refusal.hint = None;
     }
     refusal
 }
@@ -115,9 +117,26 @@ fn closes(rest: &str) -> bool {
     false
 }
 
-/// Advice for what people bring along from other languages.
-fn hint(rest: &str) -> Option<&'static str> {
-    Some(if rest.starts_with('=') {
+/// Advice for what people forget, and for what they bring along from other languages.
+fn hint(before: &str, rest: &str) -> Option<&'static str> {
+    let last = before
+        .trim_end()
+        .rsplit(|c: char| !c.is_alphanumeric() && c != '_' && c != '.')
+        .next()
+        .unwrap_or_default();
+    let next = rest
+        .split(|c: char| !c.is_alphanumeric() && c != '_')
+        .next()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    let is_event = last
+        .strip_prefix("events.")
+        .is_some_and(|event| !event.contains('.'));
+    Some(if is_event && next.is_empty() {
+        "write what to compute, such as events.purchase.count_7d"
+    } else if is_event {
+        "put an event's name in quotes if it has spaces: events.\"Order Completed\".count"
+    } else if rest.starts_with('=') {
         "use == to compare"
     } else if rest.starts_with("<>") {
         "use != for not equal"
@@ -129,7 +148,14 @@ fn hint(rest: &str) -> Option<&'static str> {
         "use straight quotes: \" or '"
     } else if rest.starts_with('?') {
         "use if(condition, a, b)"
+    } else if rest.starts_with(|c: char| c.is_ascii_digit()) {
+        "numbers are written 12 or 1.5, durations 30m, 12h, 7d or 2w"
     } else {
-        return None;
+        match next.as_str() {
+            "is" => "use == null or != null",
+            "like" | "ilike" => "use contains, starts_with, ends_with or matches",
+            "between" => "use x >= low && x <= high",
+            _ => return None,
+        }
     })
 }
