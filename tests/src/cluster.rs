@@ -209,7 +209,9 @@ impl Cluster {
     }
 
     fn is_running(&self) -> bool {
-        command::output(&mut self.pg_ctl(&["status"])).status.success()
+        command::output(&mut self.pg_ctl(&["status"]))
+            .status
+            .success()
     }
 
     /// Orderly: `pg_ctl stop -m fast`.

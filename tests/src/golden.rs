@@ -1,5 +1,6 @@
 //! Files whose expected output lies beside them, as in `pg_regress`: `sql/x.sql` or `specs/x.spec`, and
-//! `expected/x.out` (or `expected/x.pg16.out`, which holds for that major version alone).
+//! `expected/x.out` or
+//! `expected/x.spec.out` (`expected/x.pg16.out` holds for that major version alone).
 //! `UPDATE=1` accepts what came out.
 
 use std::fs;
@@ -17,8 +18,9 @@ pub struct Golden {
     pub expected: PathBuf,
 }
 
-/// All files `<folder>/*.<extension>` below `pg_test/`, where folder is `sql` or `specs`.
-pub fn discover(folder: &str, extension: &str) -> Vec<Golden> {
+/// All files `<folder>/*.<extension>` below `pg_test/`, where folder is `sql` or `specs`; their expected
+/// output has the other `ending`.
+pub fn discover(folder: &str, extension: &str, ending: &str) -> Vec<Golden> {
     let mut found = Vec::new();
     visit(&crate::repository().join("pg_test"), &mut |path| {
         let parent = path.parent().and_then(Path::file_name);
@@ -36,7 +38,7 @@ pub fn discover(folder: &str, extension: &str) -> Vec<Golden> {
                 .map(PathBuf::from)
                 .unwrap_or_default();
             found.push(Golden {
-                expected: home.join("expected").join(format!("{name}.out")),
+                expected: home.join("expected").join(format!("{name}.{ending}")),
                 name,
                 input: path.to_path_buf(),
             });

@@ -1,4 +1,4 @@
-//! `pg_test/**/specs/*.spec` → `expected/*.out`, through Postgres' own `isolationtester`. Each spec runs
+//! `pg_test/**/specs/*.spec` → `expected/*.spec.out`, through Postgres' own `isolationtester`. Each spec runs
 //! in a database of its own that has the extension; a first line `# database: empty` asks for one without.
 
 use std::process::Command;
@@ -10,7 +10,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() {
     let arguments = Arguments::from_args();
-    let goldens = discover("specs", "spec");
+    let goldens = discover("specs", "spec", "spec.out");
     if arguments.list || goldens.is_empty() {
         let trials = goldens
             .into_iter()

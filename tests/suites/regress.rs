@@ -10,7 +10,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() {
     let arguments = Arguments::from_args();
-    let goldens = discover("sql", "sql");
+    let goldens = discover("sql", "sql", "out");
     if arguments.list || goldens.is_empty() {
         let trials = goldens
             .into_iter()
