@@ -159,3 +159,37 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION _cdp.create_outbox_partition(timestamptz) IS 'Makes the partition of _cdp.outbox for the day of the given time, if missing';
+
+-- Takes an exclusive lock on the parent for a moment: the caller sets lock_timeout.
+CREATE FUNCTION _cdp.drop_outbox_partitions(before timestamptz, most bigint) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    SET timezone = 'UTC'
+    AS $$
+DECLARE
+    partition name;
+    lower_bound timestamptz;
+    upper_bound timestamptz;
+    dropped bigint := 0;
+BEGIN
+    FOR partition IN
+        SELECT c.relname FROM pg_catalog.pg_inherits AS i
+        JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) i.inhrelid
+        WHERE i.inhparent OPERATOR(pg_catalog.=) '_cdp.outbox'::pg_catalog.regclass
+          AND c.relname::text OPERATOR(pg_catalog.~) '^outbox_[0-9]{4}_[0-9]{2}_[0-9]{2}$'
+        ORDER BY c.relname
+    LOOP
+        lower_bound := pg_catalog.to_timestamp(pg_catalog.substr(partition::text, 8), 'YYYY_MM_DD');
+        upper_bound := lower_bound OPERATOR(pg_catalog.+) '1 day'::interval;
+        EXIT WHEN dropped OPERATOR(pg_catalog.>=) most OR upper_bound OPERATOR(pg_catalog.>) before;
+        CONTINUE WHEN EXISTS (SELECT FROM _cdp.deliveries AS d WHERE d.created_at OPERATOR(pg_catalog.>=) lower_bound
+                              AND d.created_at OPERATOR(pg_catalog.<) upper_bound)
+                   OR EXISTS (SELECT FROM _cdp.retries AS r WHERE r.created_at OPERATOR(pg_catalog.>=) lower_bound
+                              AND r.created_at OPERATOR(pg_catalog.<) upper_bound);
+        EXECUTE pg_catalog.format('DROP TABLE _cdp.%I', partition);
+        dropped := dropped OPERATOR(pg_catalog.+) 1;
+    END LOOP;
+    RETURN dropped;
+END
+$$;
+COMMENT ON FUNCTION _cdp.drop_outbox_partitions(timestamptz, bigint) IS 'Drops partitions of _cdp.outbox from before the given time of which nothing is left to deliver';

@@ -4,11 +4,13 @@
 //! `delivery`; `api` holds what SQL sees, `pg` everything that talks to Postgres' C code.
 
 mod api;
+mod delivery;
 mod error;
 mod guc;
 mod ingest;
 mod pg;
 mod traits;
+mod workers;
 
 use pgrx::prelude::*;
 
@@ -28,4 +30,8 @@ pub extern "C-unwind" fn _PG_init() {
     guc::define();
     pg::cache::register();
     pg::transaction::register();
+    if pg::session::is_preloading() && !pg::session::is_binary_upgrade() {
+        pg::shared::register();
+        pg::worker::register_launcher();
+    }
 }

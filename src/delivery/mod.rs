@@ -1,0 +1,11 @@
+//! Deliveries: what is due is taken with a lease and committed, sent with no transaction open, and
+//! settled in a short transaction (DESIGN.md §7).
+
+pub mod claim;
+pub mod dead_letters;
+pub mod engine;
+pub mod leases;
+pub mod secrets;
+pub mod settle;
+pub mod statistics;
+pub mod targets;

@@ -1,0 +1,163 @@
+//! The destinations that take messages now, as the worker needs them.
+
+use super::secrets::{self, Place};
+use crate::error::{internal, Error, Result};
+use crate::pg::datum::Param;
+use crate::pg::spi::Spi;
+use cdp_delivery::config::Limits;
+use cdp_delivery::retry::Policy;
+use cdp_delivery::{Destination, Secrets};
+use cdp_value::Timestamp;
+use serde_json::{Map, Value};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// A destination that can be sent to.
+pub struct Target {
+    pub id: i32,
+    pub key: String,
+    /// Changes with the definition.
+    pub generation: Timestamp,
+    pub destination: &'static dyn Destination,
+    pub config: Arc<Value>,
+    pub secrets: Arc<Secrets>,
+    pub limits: Limits,
+    pub policy: Policy,
+}
+
+impl Target {
+    /// What the driver calls the destination: keys are unique within a namespace only.
+    pub fn lane(&self) -> String {
+        self.id.to_string()
+    }
+}
+
+/// A definition as stored.
+pub struct Definition {
+    pub id: i32,
+    pub namespace_id: i32,
+    pub key: String,
+    pub kind: String,
+    pub config: Value,
+    pub secrets: Map<String, Value>,
+    pub generation: Timestamp,
+}
+
+/// The destinations that are enabled and not paused.
+#[derive(Default)]
+pub struct Targets {
+    known: HashMap<i32, Rc<Target>>,
+    /// Oid of `_cdp.destinations`, for locks.
+    relation: u32,
+}
+
+impl Targets {
+    /// Forgets all, so that secrets are read again.
+    pub fn forget(&mut self) {
+        self.known.clear();
+    }
+
+    pub fn relation(&self) -> u32 {
+        self.relation
+    }
+
+    pub fn all(&self) -> Vec<Rc<Target>> {
+        let mut all: Vec<_> = self.known.values().cloned().collect();
+        all.sort_by_key(|target| target.id);
+        all
+    }
+
+    /// Reads what changed. One that cannot be sent to is paused, with the reason.
+    pub fn refresh(&mut self, spi: &Spi) -> Result<()> {
+        let open = spi
+            .query(
+                "SELECT destination_id, updated_at, '_cdp.destinations'::pg_catalog.regclass::pg_catalog.oid::pg_catalog.int8
+                 FROM _cdp.destinations WHERE enabled AND paused_at IS NULL",
+                &[],
+            )?
+            .map(|row| Ok((row.i32(0)?, row.timestamp(1)?, row.i64(2)?)))?;
+        if let Some((_, _, relation)) = open.first() {
+            self.relation = u32::try_from(*relation).unwrap_or(0);
+        }
+        let current: HashMap<i32, Timestamp> = open.iter().map(|(id, generation, _)| (*id, *generation)).collect();
+        self.known.retain(|id, target| current.get(id) == Some(&target.generation));
+        let changed: Vec<i32> = current.keys().copied().filter(|id| !self.known.contains_key(id)).collect();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        for definition in definitions(spi, &changed)? {
+            match target(&definition) {
+                Ok(target) => {
+                    self.known.insert(definition.id, Rc::new(target));
+                }
+                Err(error) => {
+                    let detail = error.detail.map(|detail| format!(": {detail}")).unwrap_or_default();
+                    pause(spi, definition.id, &format!("{}{detail}", error.message))?;
+                    pgrx::warning!("cdp: destination \"{}\" is paused: {}{detail}", definition.key, error.message);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads definitions by id.
+pub fn definitions(spi: &Spi, ids: &[i32]) -> Result<Vec<Definition>> {
+    spi.query(
+        "SELECT destination_id, namespace_id, key, kind, config, secrets, updated_at
+         FROM _cdp.destinations WHERE destination_id OPERATOR(pg_catalog.=) ANY ($1)",
+        &[Param::Int4Array(ids)],
+    )?
+    .map(|row| {
+        let json = |column| serde_json::from_str::<Value>(&row.optional_jsonb(column).unwrap_or_default()).ok();
+        let secrets = match json(5) {
+            Some(Value::Object(object)) => object,
+            _ => Map::new(),
+        };
+        Ok(Definition {
+            id: row.i32(0)?,
+            namespace_id: row.i32(1)?,
+            key: row.text(2)?,
+            kind: row.text(3)?,
+            config: json(4).ok_or_else(|| internal("the configuration of a destination is not JSON"))?,
+            secrets,
+            generation: row.timestamp(6)?,
+        })
+    })
+}
+
+/// Opens the secrets of a definition and finds its code.
+pub fn target(definition: &Definition) -> Result<Target> {
+    let destination = cdp_delivery::destination(&definition.kind).ok_or_else(|| {
+        Error::new(
+            crate::error::state::INVALID_DEFINITION,
+            format!("this version of cdp has no destination of kind \"{}\"", definition.kind),
+        )
+    })?;
+    let place = Place { namespace_id: definition.namespace_id, destination: &definition.key };
+    let secrets = secrets::open(&place, &definition.secrets)?;
+    Ok(Target {
+        id: definition.id,
+        key: definition.key.clone(),
+        generation: definition.generation,
+        destination,
+        limits: destination.limits(&definition.config),
+        policy: Policy::default(),
+        config: Arc::new(definition.config.clone()),
+        secrets: Arc::new(secrets),
+    })
+}
+
+/// Stops sending to a destination. Does not wait for somebody who is changing it: then the next failure
+/// pauses it.
+pub fn pause(spi: &Spi, destination_id: i32, reason: &str) -> Result<bool> {
+    let paused = spi.execute(
+        "UPDATE _cdp.destinations AS d SET paused_at = pg_catalog.clock_timestamp(), paused_reason = $2
+         FROM (SELECT destination_id FROM _cdp.destinations
+               WHERE destination_id OPERATOR(pg_catalog.=) $1 AND paused_at IS NULL FOR UPDATE SKIP LOCKED) AS free
+         WHERE d.destination_id OPERATOR(pg_catalog.=) free.destination_id",
+        &[Param::Int4(destination_id), Param::Text(reason)],
+    )?;
+    Ok(paused > 0)
+}

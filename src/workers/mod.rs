@@ -1,0 +1,7 @@
+//! Background workers: the launcher, and for each database one for deliveries and one for what time changes.
+
+pub mod delivery;
+pub mod launcher;
+pub mod maintenance;
+pub mod timers;
+mod trouble;
