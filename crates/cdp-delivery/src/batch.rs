@@ -4,7 +4,8 @@ use crate::config::{Config, Limits};
 use crate::destination::{refuse, Destination};
 use crate::message::Message;
 use crate::outcome::Outcome;
-use std::collections::HashMap;
+use crate::outcome::{Plan, RequestPlan};
+use std::collections::{HashMap, HashSet};
 
 /// A message made ready for a request, or settled without one.
 pub enum Item<E, T> {
@@ -13,6 +14,8 @@ pub enum Item<E, T> {
         endpoint: E,
         content: T,
         bytes: usize,
+        /// No two messages of a request have the same key: upserts refuse that.
+        key: Option<String>,
     },
     Settled(Outcome),
 }
@@ -25,6 +28,29 @@ impl<E> Item<E, serde_json::Value> {
             endpoint,
             content,
             bytes,
+            key: None,
+        }
+    }
+
+    /// The same, at most once per key in a request.
+    pub fn keyed(
+        endpoint: E,
+        content: serde_json::Value,
+        key: String,
+    ) -> Item<E, serde_json::Value> {
+        match Item::json(endpoint, content) {
+            Item::Send {
+                endpoint,
+                content,
+                bytes,
+                ..
+            } => Item::Send {
+                endpoint,
+                content,
+                bytes,
+                key: Some(key),
+            },
+            settled => settled,
         }
     }
 }
@@ -45,6 +71,23 @@ pub struct Grouped<E, T> {
     pub settled: Vec<(usize, Outcome)>,
 }
 
+impl<E, T> Grouped<E, T> {
+    /// Makes one request of each group.
+    pub fn into_plan(self, request: impl FnMut(Group<E, T>) -> RequestPlan) -> Plan {
+        Plan {
+            requests: self.groups.into_iter().map(request).collect(),
+            settled: self.settled,
+        }
+    }
+}
+
+/// A request while it is being filled.
+struct Open<E, T> {
+    group: Group<E, T>,
+    bytes: usize,
+    keys: HashSet<String>,
+}
+
 /// Puts messages into as few requests as the limits and the order of each person's messages
 /// allow: a request holds one endpoint's messages, and a message never comes into a request
 /// that is before one with an earlier message of the same person. Messages that the destination
@@ -58,7 +101,7 @@ pub fn group<E: PartialEq, T>(
     mut make: impl FnMut(&Message) -> Item<E, T>,
 ) -> Grouped<E, T> {
     let entry = destination.catalogue();
-    let mut groups: Vec<(Group<E, T>, usize)> = Vec::new();
+    let mut open: Vec<Open<E, T>> = Vec::new();
     let mut settled = Vec::new();
     // Last request that holds a message of the person.
     let mut last: HashMap<i64, usize> = HashMap::new();
@@ -67,7 +110,7 @@ pub fn group<E: PartialEq, T>(
             Some(outcome) => Item::Settled(outcome),
             None => make(message),
         };
-        let (endpoint, content, bytes) = match item {
+        let (endpoint, content, bytes, key) = match item {
             Item::Settled(outcome) => {
                 settled.push((index, outcome));
                 continue;
@@ -86,43 +129,47 @@ pub fn group<E: PartialEq, T>(
                 endpoint,
                 content,
                 bytes,
-            } => (endpoint, content, bytes),
+                key,
+            } => (endpoint, content, bytes, key),
         };
         let earliest = last.get(&message.profile_id).copied().unwrap_or(0);
-        let fitting = groups
+        let fitting = open
             .iter()
             .enumerate()
             .skip(earliest)
-            .filter(|(_, (group, size))| {
-                group.endpoint == endpoint
-                    && group.messages.len() < limits.batch_size
-                    && size + bytes <= limits.batch_bytes
+            .filter(|(_, open)| {
+                open.group.endpoint == endpoint
+                    && open.group.messages.len() < limits.batch_size
+                    && open.bytes + bytes <= limits.batch_bytes
+                    && !key.as_ref().is_some_and(|key| open.keys.contains(key))
             })
             .map(|(position, _)| position)
             .next_back();
         let position = match fitting {
             Some(position) => position,
             None => {
-                groups.push((
-                    Group {
+                open.push(Open {
+                    group: Group {
                         endpoint,
                         messages: Vec::new(),
                         contents: Vec::new(),
                     },
-                    0,
-                ));
-                groups.len() - 1
+                    bytes: 0,
+                    keys: HashSet::new(),
+                });
+                open.len() - 1
             }
         };
-        if let Some((group, size)) = groups.get_mut(position) {
-            group.messages.push(index);
-            group.contents.push(content);
-            *size += bytes;
+        if let Some(open) = open.get_mut(position) {
+            open.group.messages.push(index);
+            open.group.contents.push(content);
+            open.bytes += bytes;
+            open.keys.extend(key);
         }
         last.insert(message.profile_id, position);
     }
     Grouped {
-        groups: groups.into_iter().map(|(group, _)| group).collect(),
+        groups: open.into_iter().map(|open| open.group).collect(),
         settled,
     }
 }

@@ -120,17 +120,29 @@ pub trait Destination: Send + Sync {
     /// settled. See [`crate::batch`] for the usual ways to put messages together.
     fn requests(&self, context: &Context, batch: &[&Message]) -> Plan;
 
-    /// Reads an answer. Every message of the request is settled or in a further request.
-    fn outcomes(
+    /// Reads an answer over HTTP. Every message of the request is settled or in a further
+    /// request.
+    fn http_outcomes(
         &self,
         _context: &Context,
         _batch: &[&Message],
         plan: &RequestPlan,
+        response: &HttpResponse,
+    ) -> Reply {
+        Reply::all(plan, classify(response))
+    }
+
+    /// Reads an answer over any transport.
+    fn outcomes(
+        &self,
+        context: &Context,
+        batch: &[&Message],
+        plan: &RequestPlan,
         response: &Response,
     ) -> Reply {
         match response {
-            Response::Http(response) => Reply::all(plan, classify(response)),
-            Response::Sql(_) => Reply::all(plan, Outcome::reject("an answer of another protocol")),
+            Response::Http(response) => self.http_outcomes(context, batch, plan, response),
+            Response::Sql(_) => Reply::all(plan, Outcome::reject(OTHER_PROTOCOL)),
         }
     }
 
@@ -141,10 +153,19 @@ pub trait Destination: Send + Sync {
     }
 
     /// What the answer to the test request says: a sentence, as success or as failure.
-    fn test_outcome(&self, _context: &Context, response: &Response) -> Result<String, String> {
+    fn http_test_outcome(
+        &self,
+        _context: &Context,
+        response: &HttpResponse,
+    ) -> Result<String, String> {
+        test_outcome(response)
+    }
+
+    /// The same over any transport.
+    fn test_outcome(&self, context: &Context, response: &Response) -> Result<String, String> {
         match response {
-            Response::Http(response) => http_test_outcome(response),
-            Response::Sql(_) => Err("an answer of another protocol".to_string()),
+            Response::Http(response) => self.http_test_outcome(context, response),
+            Response::Sql(_) => Err(OTHER_PROTOCOL.to_string()),
         }
     }
 
@@ -187,8 +208,10 @@ pub trait Destination: Send + Sync {
     }
 }
 
-/// What an HTTP answer says about a connection test.
-pub fn http_test_outcome(response: &HttpResponse) -> Result<String, String> {
+const OTHER_PROTOCOL: &str = "the answer is of another protocol";
+
+/// What an HTTP answer says about a connection test, by its status.
+pub fn test_outcome(response: &HttpResponse) -> Result<String, String> {
     match classify(response) {
         Outcome::Delivered => Ok(response.summary()),
         Outcome::AuthBlocked { reason } => Err(format!("the credentials are refused: {reason}")),

@@ -36,7 +36,7 @@ pub use client::{
 };
 pub use config::{ConfigError, Limits};
 pub use destination::{
-    http_test_outcome, take_secrets, CatalogueEntry, Category, Context, Destination, Duplicates,
+    take_secrets, test_outcome, CatalogueEntry, Category, Context, Destination, Duplicates,
 };
 pub use destinations::{catalogue, destination};
 pub use driver::{Driver, Evidence, Job, JobResult, Readiness, Report};

@@ -1,12 +1,27 @@
 //! The destinations, one file each.
 
+mod alert;
+mod amplitude;
+mod mixpanel;
+mod posthog;
+mod relay;
+mod slack;
+mod spec;
 mod webhook;
 
 use crate::destination::{CatalogueEntry, Destination};
 use std::sync::OnceLock;
 
 /// Every destination, in the order of the catalogue.
-const ALL: &[&dyn Destination] = &[&webhook::Webhook];
+const ALL: &[&dyn Destination] = &[
+    &webhook::Webhook,
+    &slack::Slack,
+    &mixpanel::Mixpanel,
+    &relay::Segment,
+    &relay::RudderStack,
+    &amplitude::Amplitude,
+    &posthog::PostHog,
+];
 
 /// The catalogue.
 pub fn catalogue() -> &'static [&'static CatalogueEntry] {

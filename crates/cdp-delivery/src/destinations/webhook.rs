@@ -111,15 +111,7 @@ impl Destination for Webhook {
             }
             Item::json(url, message.body.clone())
         });
-        let requests = grouped
-            .groups
-            .into_iter()
-            .map(|group| request(context, batch, group, batched))
-            .collect();
-        Plan {
-            requests,
-            settled: grouped.settled,
-        }
+        grouped.into_plan(|group| request(context, batch, group, batched))
     }
 }
 
