@@ -218,10 +218,6 @@ fn linear(expr: &Expr, context: &dyn Context) -> Option<Linear> {
             offset: Decimal::zero(),
         });
     }
-    let constant = |expr: &Expr| match evaluate(expr, context) {
-        Value::Number(number) if is_timeless(expr) => Some(number),
-        _ => None,
-    };
     match expr {
         Expr::Negate(inner) => {
             let inner = linear(inner, context)?;
@@ -232,41 +228,66 @@ fn linear(expr: &Expr, context: &dyn Context) -> Option<Linear> {
             })
         }
         Expr::Arithmetic(operator, left, right) => {
-            use ArithmeticOperator as Op;
-            if let Some(mut line) = linear(left, context) {
-                let by = constant(right)?;
-                match operator {
-                    Op::Add => line.offset = line.offset.checked_add(&by)?,
-                    Op::Subtract => line.offset = line.offset.checked_sub(&by)?,
-                    Op::Multiply => {
-                        line.slope = line.slope.checked_mul(&by)?;
-                        line.offset = line.offset.checked_mul(&by)?;
-                    }
-                    Op::Divide => {
-                        line.slope = line.slope.checked_div(&by)?;
-                        line.offset = line.offset.checked_div(&by)?;
-                    }
-                    Op::Modulo => return None,
-                }
-                return Some(line);
+            let (line, constant, ago_is_left) = match linear(left, context) {
+                Some(line) => (line, right, true),
+                None => (linear(right, context)?, left, false),
+            };
+            if !is_timeless(constant) {
+                return None;
             }
-            let mut line = linear(right, context)?;
-            let by = constant(left)?;
-            match operator {
-                Op::Add => line.offset = line.offset.checked_add(&by)?,
-                Op::Subtract => {
-                    line.slope = line.slope.neg();
-                    line.offset = by.checked_sub(&line.offset)?;
+            match evaluate(constant, context) {
+                Value::Number(by) if !(by.is_zero() && *operator == ArithmeticOperator::Divide) => {
+                    if ago_is_left {
+                        line.before(*operator, &by)
+                    } else {
+                        line.after(*operator, &by)
+                    }
                 }
-                Op::Multiply => {
-                    line.slope = line.slope.checked_mul(&by)?;
-                    line.offset = line.offset.checked_mul(&by)?;
-                }
-                Op::Divide | Op::Modulo => return None,
+                // Without a number there is no value, and that is so at every instant.
+                _ => Some(Linear {
+                    ago: line.ago,
+                    slope: Decimal::zero(),
+                    offset: Decimal::zero(),
+                }),
             }
-            Some(line)
         }
         _ => None,
+    }
+}
+
+impl Linear {
+    /// `self operator by`; None when that is not linear.
+    fn before(self, operator: ArithmeticOperator, by: &Decimal) -> Option<Linear> {
+        let (slope, offset) = match operator {
+            ArithmeticOperator::Add => (self.slope, self.offset.checked_add(by)?),
+            ArithmeticOperator::Subtract => (self.slope, self.offset.checked_sub(by)?),
+            ArithmeticOperator::Multiply => {
+                (self.slope.checked_mul(by)?, self.offset.checked_mul(by)?)
+            }
+            ArithmeticOperator::Divide => {
+                (self.slope.checked_div(by)?, self.offset.checked_div(by)?)
+            }
+            ArithmeticOperator::Modulo => return None,
+        };
+        Some(Linear {
+            ago: self.ago,
+            slope,
+            offset,
+        })
+    }
+
+    /// `by operator self`; None when that is not linear.
+    fn after(self, operator: ArithmeticOperator, by: &Decimal) -> Option<Linear> {
+        match operator {
+            ArithmeticOperator::Add | ArithmeticOperator::Multiply => self.before(operator, by),
+            ArithmeticOperator::Subtract => Linear {
+                ago: self.ago,
+                slope: self.slope.neg(),
+                offset: self.offset.neg(),
+            }
+            .before(ArithmeticOperator::Add, by),
+            ArithmeticOperator::Divide | ArithmeticOperator::Modulo => None,
+        }
     }
 }
 

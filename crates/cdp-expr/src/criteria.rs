@@ -343,9 +343,16 @@ impl<'j> Members<'j> {
         let place = place.member("operator");
         let name = text(json, &place)?;
         operator(name).map(Some).ok_or_else(|| {
-            let known = OPERATORS.iter().map(|(name, _)| *name);
-            let hint = did_you_mean(&snake_case(name), known);
-            place.error(format!("unknown operator {name}"), hint)
+            let words = OPERATORS
+                .iter()
+                .map(|(name, _)| *name)
+                .filter(|name| name.starts_with(|c: char| c.is_ascii_lowercase()));
+            let hint = did_you_mean(&snake_case(name), words).unwrap_or_else(|| {
+                "use == != > >= < <= in not_in contains starts_with ends_with matches exists \
+                 not_exists between"
+                    .to_string()
+            });
+            place.error(format!("unknown operator {name}"), Some(hint))
         })
     }
 }
@@ -397,7 +404,7 @@ enum Operator {
     Between,
 }
 
-/// Operators under their names in snake_case; the first of each kind is the one to suggest.
+/// Operators under their names in snake_case.
 const OPERATORS: [(&str, Operator); 36] = {
     use Comparison::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual, NotEqual};
     use Operator as O;

@@ -272,7 +272,8 @@ fn is_in(needle: &Value, list: &Expr, context: &dyn Context) -> bool {
             .any(|item| equal(needle, &value(item, context))),
         other => match &*value(other, context) {
             Value::Array(items) => items.iter().any(|item| equal(needle, item)),
-            _ => false,
+            // As in SQL, a single value is a list of one.
+            one => equal(needle, one),
         },
     }
 }

@@ -343,12 +343,17 @@ impl<'i> Builder<'i> {
                 let at = list.as_span().start();
                 let depth = self.nest(depth, at)?;
                 let mut items = self.items(list, depth, inside)?;
-                let right = match items.as_slice() {
-                    [Node {
-                        expr: Expr::List(_),
-                        ..
-                    }] => items.remove(0),
-                    _ => self.list(items, at)?,
+                let single = match items.as_slice() {
+                    [item] => !matches!(item.expr, Expr::Literal(_)),
+                    _ => false,
+                };
+                let right = match items.pop() {
+                    // in ([…]) and in (profile.plans): the parentheses only group.
+                    Some(item) if single => item,
+                    last => {
+                        items.extend(last);
+                        self.list(items, at)?
+                    }
                 };
                 self.membership(left, right, negated)
             }

@@ -80,6 +80,22 @@ impl Printer {
         self.expression(right, strength + 1);
     }
 
+    /// `value in list`. Parentheses after `in` enclose all of the list, so what merely begins with
+    /// one gets another pair.
+    fn membership(&mut self, operator: &str, value: &Expr, list: &Expr) {
+        self.expression(value, level::ADDITIVE);
+        self.push(" ");
+        self.push(operator);
+        self.push(" ");
+        let start = self.text.len();
+        self.expression(list, level::ADDITIVE);
+        let begins_with_one = self.text.get(start..).is_some_and(|t| t.starts_with('('));
+        if begins_with_one && level_of(list) >= level::ADDITIVE {
+            self.text.insert(start, '(');
+            self.push(")");
+        }
+    }
+
     fn joined(&mut self, items: &[Expr], separator: &str, lowest: u8) {
         for (index, item) in items.iter().enumerate() {
             if index > 0 {
@@ -129,10 +145,11 @@ impl Printer {
                 self.expression(inner, lowest);
             }
             Expr::Not(inner) => match &**inner {
-                Expr::In(value, list) => self.binary("not in", level::COMPARISON, value, list),
+                Expr::In(value, list) => self.membership("not in", value, list),
                 other => {
+                    // `not a == b` would do, but few readers would be sure.
                     self.push("not ");
-                    self.expression(other, level::NOT);
+                    self.expression(other, level::SIGN);
                 }
             },
             Expr::And(items) => self.joined(items, " && ", level::AND + 1),
@@ -151,7 +168,7 @@ impl Printer {
                 self.push(" matches ");
                 self.push(&names::quoted(pattern.as_str()));
             }
-            Expr::In(value, list) => self.binary("in", level::COMPARISON, value, list),
+            Expr::In(value, list) => self.membership("in", value, list),
             Expr::Call(function, arguments) => {
                 self.push(function.name());
                 self.push("(");

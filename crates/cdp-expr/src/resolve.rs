@@ -428,7 +428,7 @@ impl<'c> Resolver<'c> {
                     _ => &[],
                 };
                 let literal = |item: &Expr| type_of(item, &[], |_| Type::Any);
-                let hopeless = !b.may_be(Type::List)
+                let hopeless = !(b.may_be(Type::List) || a.comparable(*b))
                     || (!items.is_empty() && !items.iter().any(|i| a.comparable(literal(i))));
                 if hopeless {
                     self.warn(format!("{} is always false", crate::print(expr)));

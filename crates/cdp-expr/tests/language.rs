@@ -3,8 +3,8 @@
 
 mod support;
 
-use cdp_expr::{check, criteria, evaluate, next_change, parse, print, Kind};
-use cdp_value::{Decimal, Value, DAY, MINUTE};
+use cdp_expr::{check, evaluate, parse, print, Kind};
+use cdp_value::{DAY, MINUTE};
 use support::{catalog, Person};
 
 const NOW: i64 = 1_700_000_000_000_000;
@@ -143,29 +143,95 @@ fn printed_text_parses_to_the_same_tree() {
 }
 
 #[test]
-fn criteria_of_the_requirements() {
-    let json = serde_json::json!({"and":[
-        {"trait":"ltv","operator":">","value":1000},
-        {"trait":"lastSeen","operator":"<","value":"30d"},
-        {"event":"subscription.cancelled","window":"7d"}
-    ]});
-    let expr = criteria(&json).unwrap();
-    assert_eq!(
-        print(&expr),
-        "attribute(\"ltv\") > 1000 && last_seen < 30d && events.\"subscription.cancelled\".count_7d >= 1"
-    );
-    let checked = cdp_expr::resolve(&expr, Kind::Segment, None, &catalog()).unwrap();
-    assert!(print(&checked.expr).starts_with("trait(\"ltv\") > 1000"));
-    let bare = cdp_expr::resolve(&expr, Kind::Segment, None, &cdp_expr::EmptyCatalog).unwrap();
-    assert!(print(&bare.expr).starts_with("profile.ltv > 1000"));
+fn precedence() {
+    for (text, grouped) in [
+        ("a || b && c", "a || (b && c)"),
+        ("not a == b", "not (a == b)"),
+        ("!a && b", "(not a) && b"),
+        ("a + b * c - d", "(a + (b * c)) - d"),
+        ("-a * b", "(-a) * b"),
+        ("a - b - c", "(a - b) - c"),
+        ("a + b > c and d", "((a + b) > c) and d"),
+        ("a + b in [c]", "(a + b) in [c]"),
+        ("a contains b or c", "(a contains b) or c"),
+        ("a == not b", "a == (not b)"),
+        ("not not a", "not (not a)"),
+        ("a + b exists", "(a + b) exists"),
+        ("a in (profile.list)", "a in profile.list"),
+    ] {
+        assert_eq!(parse(text), parse(grouped), "{text}");
+        assert!(parse(text).is_ok(), "{text}");
+    }
 }
 
 #[test]
-fn a_recency_condition_flips_at_its_exact_minute() {
-    let expr = parse("last_seen_minutes_ago < 1440").unwrap();
-    assert_eq!(
-        next_change(&expr, &person()),
-        Some(NOW - 90 * MINUTE + 1440 * MINUTE)
-    );
-    let _ = Value::Number(Decimal::zero());
+fn references_are_collected() {
+    let text =
+        "trait('a') > 1 && segment('b') || score('s') > 2 and grade('s') == 'A' && profile.x.y \
+        == group.z || events.e[p > 1].sum_7d(p) > trait('a') + events.e[p > 1].sum_7d(p)";
+    let expr = parse(text).unwrap();
+    assert_eq!(expr.trait_references(), ["a"]);
+    assert_eq!(expr.segment_references(), ["b"]);
+    assert_eq!(expr.score_references(), ["s"]);
+    assert_eq!(expr.profile_references(), [["x", "y"]]);
+    assert!(expr.uses_group());
+    assert!(!expr.uses_first_or_last_seen());
+    assert_eq!(expr.aggregates().len(), 1);
+    assert!(parse("last_seen < 3d").unwrap().uses_first_or_last_seen());
 }
+
+#[test]
+fn result_types() {
+    for (text, of) in [
+        ("1 + 1", "number"),
+        ("ltv > 3", "boolean"),
+        ("ltv", "number"),
+        ("power_user", "boolean"),
+        ("profile.x", "any"),
+        ("lower(profile.x)", "text"),
+        ("if(vip, 'a', 'b')", "text"),
+        ("if(vip, 'a', 1)", "any"),
+        ("coalesce(null, 1)", "number"),
+        ("events.purchase.list(sku)", "list"),
+        ("events.purchase.top(sku)", "any"),
+        ("last_seen", "time"),
+        ("null", "null"),
+        ("percentage('x', 50)", "boolean"),
+        ("grade('lead')", "text"),
+    ] {
+        let checked = check(text, Kind::Trait, None, &catalog()).unwrap();
+        assert_eq!(checked.result_type.to_string(), of, "{text}");
+    }
+}
+
+#[test]
+fn escapes_and_quotes() {
+    for (text, value) in [
+        (r#""a\"b""#, "a\"b"),
+        (r"'it\'s'", "it's"),
+        (r#"'say "x"'"#, "say \"x\""),
+        (r#""\u00fc\ud83d\ude00\n\t\/\\""#, "ü😀\n\t/\\"),
+        ("'ü😀'", "ü😀"),
+    ] {
+        assert_eq!(parse(text), Ok(cdp_expr::Expr::text(value)), "{text}");
+    }
+}
+
+/// Documented, so that anybody can compute it elsewhere.
+#[test]
+fn buckets_are_stable_and_even() {
+    // SHA-256 of "salt:person-1" begins with 15 hexadecimal digits whose value modulo 10 this is.
+    assert_eq!(value("bucket('salt', 10)"), SALT_BUCKET);
+    let mut counts = [0; 4];
+    for index in 0..4000 {
+        counts[cdp_expr::bucket("experiment", &index.to_string(), 4) as usize] += 1;
+    }
+    assert!(
+        counts.iter().all(|count| (900..1100).contains(count)),
+        "{counts:?}"
+    );
+    assert_eq!(value("percentage('x', 0)"), "false");
+    assert_eq!(value("percentage('x', 100)"), "true");
+}
+
+const SALT_BUCKET: &str = "6";

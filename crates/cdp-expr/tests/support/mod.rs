@@ -1,6 +1,8 @@
 //! A person and a catalog for tests.
 #![allow(dead_code, clippy::expect_used)]
 
+pub mod arbitrary;
+
 use cdp_expr::{Aggregate, Catalog, Context, EventSource, Expr};
 use cdp_value::{Timestamp, Value};
 use std::borrow::Cow;
