@@ -29,12 +29,6 @@ pub(crate) fn put_signed_128(out: &mut Vec<u8>, value: i128) {
     out.push(rest as u8);
 }
 
-/// Appends a length and so many bytes.
-pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    put(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
 /// What is still to be read.
 #[derive(Clone, Copy)]
 pub(crate) struct Reader<'a> {

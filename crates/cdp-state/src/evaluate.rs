@@ -2,13 +2,17 @@
 
 use crate::calendar::Calendar;
 use crate::edge::EdgeEvents;
+use crate::frequency::Combination;
 use crate::partial::{keep_maximum, keep_minimum, Dated, Runs, Sum};
+use crate::property::Property;
+use crate::quantile::{Bins, Ranks, BINS_EVER};
 use crate::query::{Piece, Query};
 use crate::series::Series;
 use crate::slot::Slot;
 use crate::spec::SlotSpec;
 use crate::units::{DAYS, HOURS};
-use cdp_value::{AggregateFunction, AgoUnit, Decimal, Timestamp, Value, DAY, HOUR, MINUTE, SECOND};
+use cdp_value::{AggregateFunction, AgoUnit, Decimal, Timestamp, Value, Window};
+use cdp_value::{DAY, HOUR, MINUTE, SECOND};
 
 /// When the clock has gone back, what is still to come is not known: look again soon.
 const RETRY: i64 = SECOND;
@@ -57,29 +61,27 @@ impl Query {
             }
             // Answered by a series.
             AggregateFunction::Sessions(_) => count(0),
-            AggregateFunction::Top
-            | AggregateFunction::List
-            | AggregateFunction::Unique
-            | AggregateFunction::Percentile(_) => Value::Null,
+            AggregateFunction::Top => slot.top.as_ref().map_or(Value::Null, |top| top.top()),
+            AggregateFunction::Percentile(percent) => slot.numbers.percentile(percent),
+            AggregateFunction::List if self.window.is_none() => slot.list.all(),
+            AggregateFunction::List => slot.list.within(from, edges),
+            AggregateFunction::Unique if self.window.is_none() => count(slot.unique.count_all()),
+            AggregateFunction::Unique => count(slot.unique.count(from, edges)),
         }
     }
 
     /// Evaluates from the events of the window alone.
     fn from_events(&self, edges: &EdgeEvents, calendar: &dyn Calendar) -> Value {
         let mut spec = SlotSpec::new(0);
-        spec.add(self.function, None);
+        spec.add(self.function, self.window.map(|length| Window { length }));
         let mut slot = Slot::default();
         let range = self.everything();
         let events = edges.within(range.from, range.to);
         for (ts, value) in events {
             slot.fold(&spec, *ts, value.as_ref(), calendar);
         }
-        let query = Query {
-            window: None,
-            ..*self
-        };
-        let own = EdgeEvents::new(query.edges(&slot, None), events.to_vec());
-        query.evaluate(&slot, None, &own, calendar)
+        let own = EdgeEvents::new(self.edges(&slot, None), events.to_vec());
+        self.evaluate(&slot, None, &own, calendar)
     }
 
     fn evaluate_series(&self, series: &Series, edges: &EdgeEvents) -> Value {
@@ -93,32 +95,14 @@ impl Query {
             AggregateFunction::FirstSeenAgo(unit) => {
                 self.ago(self.runs(series, edges, 0).map(|runs| runs.first), unit)
             }
+            AggregateFunction::Top => self.top(series, edges),
+            AggregateFunction::Percentile(percent) => self.percentile(series, edges, percent),
             AggregateFunction::Sessions(gap) => count(
                 self.runs(series, edges, gap)
                     .map_or(0, |runs| runs.number.max(1)),
             ),
             _ => Value::Null,
         }
-    }
-
-    fn count(&self, series: &Series, edges: &EdgeEvents) -> u64 {
-        let from = self.from();
-        let before = series.singles.partition_point(|single| single.ts < from);
-        let mut count = (series.singles.len() - before) as u64;
-        for bucket in series.buckets.iter().rev() {
-            let latest = bucket.latest();
-            if latest < from {
-                break;
-            }
-            let number =
-                if Query::straddles(bucket, from) && edges.covers(bucket.earliest(), latest) {
-                    edges.within(from, latest).len() as u64
-                } else {
-                    bucket.count
-                };
-            count = count.saturating_add(number);
-        }
-        count
     }
 
     fn sum(&self, series: &Series, edges: &EdgeEvents) -> Sum {
@@ -180,6 +164,54 @@ impl Query {
         all
     }
 
+    fn top(&self, series: &Series, edges: &EdgeEvents) -> Value {
+        let mut combination = Combination::new();
+        self.visit(series, edges, |piece| {
+            let property = match piece {
+                Piece::Single(single) => single.held.property(),
+                Piece::Event(_, property) => property,
+                Piece::Bucket(bucket) => {
+                    if let Some(top) = bucket.partial.as_ref().and_then(|p| p.top.as_ref()) {
+                        combination.merge(top);
+                    }
+                    return;
+                }
+            };
+            match property {
+                Property::Number(number) => combination.add(&Value::Number(number.clone())),
+                Property::Other(value) => combination.add(value),
+                _ => {}
+            }
+        });
+        combination.top()
+    }
+
+    fn percentile(&self, series: &Series, edges: &EdgeEvents, percent: u8) -> Value {
+        // Either all numbers are known or all are rounded to bins: which of them happen to be
+        // known does not show.
+        let is_exact = self.reads_estimates(self.count(series, edges));
+        let (mut ranks, mut all) = (Ranks::default(), Bins::default());
+        self.visit(series, edges, |piece| {
+            let property = match piece {
+                Piece::Single(single) => single.held.property(),
+                Piece::Event(_, property) => property,
+                Piece::Bucket(bucket) => {
+                    if let Some(bins) = bucket.partial.as_ref().and_then(|p| p.bins.as_ref()) {
+                        all.merge(bins, BINS_EVER);
+                    }
+                    return;
+                }
+            };
+            match property.number() {
+                Some(number) if is_exact => ranks.add(number),
+                Some(number) => all.add(number, BINS_EVER),
+                None => {}
+            }
+        });
+        ranks.add_bins(&all);
+        ranks.percentile(percent)
+    }
+
     /// Whole units since `ts`.
     fn ago(&self, ts: Option<Timestamp>, unit: AgoUnit) -> Value {
         ts.map_or(Value::Null, |ts| {
@@ -212,6 +244,8 @@ impl Query {
                 last.filter(|last| *last >= from)
             }
             AggregateFunction::LastSeenAgo(_) => slot.last.filter(|last| *last >= from),
+            AggregateFunction::Unique => slot.unique.first_to_leave(from, edges),
+            AggregateFunction::List => slot.list.first_to_leave(from, edges),
             _ => self
                 .series(slot)
                 .and_then(|series| self.first_to_leave(series, edges)),

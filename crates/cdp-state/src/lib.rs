@@ -2,12 +2,16 @@
 
 mod bytes;
 mod calendar;
+mod distinct;
 mod edge;
 mod error;
 mod evaluate;
+mod frequency;
 mod ladder;
+mod list;
 mod partial;
 mod property;
+mod quantile;
 mod query;
 mod series;
 mod series_code;
@@ -18,8 +22,13 @@ mod totals;
 mod units;
 
 pub use calendar::{Calendar, Utc, Zoned};
+pub use distinct::{UNIQUE_ERROR, UNIQUE_EXACT, UNIQUE_WINDOW_ERROR};
 pub use edge::{Edge, EdgeEvents};
 pub use error::StateError;
+pub use frequency::TOP_EXACT;
+pub use list::LIST_LIMIT;
 pub use property::{is_listable, VALUE_LIMIT};
+pub use quantile::{PERCENTILE_ERROR, PERCENTILE_EXACT};
+pub use query::READ_LIMIT;
 pub use spec::{SlotSpec, Specs};
 pub use state::State;

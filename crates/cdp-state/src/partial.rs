@@ -1,8 +1,10 @@
 //! What is known of a set of events without the events: the columns of a bucket.
 
+use crate::frequency::{Frequencies, BUCKET};
 use crate::property::{Held, Property};
+use crate::quantile::{Bins, BINS_BUCKET};
 use crate::spec::{column, Parts};
-use cdp_value::{Decimal, Timestamp};
+use cdp_value::{Decimal, Timestamp, Value};
 use std::sync::LazyLock;
 
 /// A number this large or larger makes a sum overflow, whatever else is added: partial sums of
@@ -178,6 +180,8 @@ pub(crate) struct Partial {
     pub(crate) has_large_number: bool,
     pub(crate) first: Option<Dated>,
     pub(crate) runs: Option<Runs>,
+    pub(crate) top: Option<Box<Frequencies>>,
+    pub(crate) bins: Option<Box<Bins>>,
 }
 
 impl Partial {
@@ -193,6 +197,14 @@ impl Partial {
         if columns.has(column::EXTENT | column::RUNS) {
             self.add_runs(Runs::at(ts), gap);
         }
+        if columns.has(column::TOP) {
+            let top = self.top.get_or_insert_with(new_frequencies);
+            match held {
+                Held::Number(number) => top.add(&Value::Number(number.clone()), 1),
+                Held::Other(value) => top.add_shared(value, 1),
+                _ => {}
+            }
+        }
     }
 
     fn add_number(&mut self, columns: Parts, held: &Held) {
@@ -207,6 +219,9 @@ impl Partial {
                 }
                 if columns.has(column::MAXIMUM) {
                     keep_maximum(&mut self.maximum, number);
+                }
+                if columns.has(column::BINS) {
+                    self.bins.get_or_insert_default().add(number, BINS_BUCKET);
                 }
             }
             _ => {}
@@ -235,5 +250,15 @@ impl Partial {
         if let Some(runs) = other.runs {
             self.add_runs(runs, gap);
         }
+        if let Some(top) = &other.top {
+            self.top.get_or_insert_with(new_frequencies).merge(top);
+        }
+        if let Some(bins) = &other.bins {
+            self.bins.get_or_insert_default().merge(bins, BINS_BUCKET);
+        }
     }
+}
+
+fn new_frequencies() -> Box<Frequencies> {
+    Box::new(Frequencies::new(&BUCKET))
 }

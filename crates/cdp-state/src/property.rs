@@ -1,6 +1,6 @@
 //! Property values: which ones are kept, their coding and their hash.
 
-use crate::bytes::{put, put_bytes, put_signed, put_signed_128, Reader};
+use crate::bytes::{put, put_signed_128, Reader};
 use crate::StateError;
 use bigdecimal::num_bigint::BigInt;
 use cdp_value::{Decimal, Value};
@@ -30,7 +30,7 @@ pub(crate) enum Property<'a> {
     Other(&'a Value),
     /// A number or another value that is too long to be kept.
     LargeNumber(&'a Decimal),
-    LargeOther(&'a Value),
+    LargeOther,
 }
 
 impl<'a> Property<'a> {
@@ -39,7 +39,7 @@ impl<'a> Property<'a> {
             None | Some(Value::Null) => Property::Absent,
             Some(Value::Number(number)) if is_large_number(number) => Property::LargeNumber(number),
             Some(Value::Number(number)) => Property::Number(number),
-            Some(other) if is_large(other) => Property::LargeOther(other),
+            Some(other) if is_large(other) => Property::LargeOther,
             Some(other) => Property::Other(other),
         }
     }
@@ -58,7 +58,7 @@ impl<'a> Property<'a> {
             Property::Number(number) => Held::Number(number.clone()),
             Property::Other(value) => Held::Other(Arc::new(value.clone())),
             Property::LargeNumber(_) => Held::LargeNumber,
-            Property::LargeOther(_) => Held::LargeOther,
+            Property::LargeOther => Held::LargeOther,
         }
     }
 

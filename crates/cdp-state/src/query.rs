@@ -8,6 +8,10 @@ use crate::slot::Slot;
 use crate::units::{DAYS, HOURS};
 use cdp_value::{AggregateFunction, Timestamp, Window};
 
+/// `top` and percentiles within a window read the events of crowded buckets as long as the window
+/// holds no more events than this; beyond, they are estimated.
+pub const READ_LIMIT: u64 = 512;
+
 /// One aggregate at one instant.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Query {
@@ -71,16 +75,95 @@ impl Query {
         bucket.earliest() < from && from <= bucket.latest()
     }
 
-    /// Whether the columns of a bucket within the window cannot answer, so that its events must.
-    pub(crate) fn is_unresolved(&self, bucket: &Bucket) -> bool {
+    /// Whether the answer is an estimate.
+    pub(crate) fn is_approximate(
+        &self,
+        slot: &Slot,
+        compacted: Option<Timestamp>,
+        edges: &EdgeEvents,
+    ) -> bool {
+        if self.needs_events(slot, compacted) {
+            return false;
+        }
+        let from = self.from();
+        if let Some(series) = self.series(slot) {
+            let mut within = series.buckets.iter().filter(|b| b.latest() >= from);
+            return !self.reads_estimates(self.count(series, edges))
+                && within.any(|bucket| self.is_estimate(bucket));
+        }
+        match (self.function, self.window) {
+            (AggregateFunction::Unique, None) => slot.unique.is_estimate(),
+            (AggregateFunction::Unique, Some(_)) => slot.unique.is_estimate_from(from, edges),
+            (AggregateFunction::Top, None) => {
+                slot.top.as_ref().is_some_and(|top| top.is_estimate())
+            }
+            (AggregateFunction::Percentile(_), None) => slot.numbers.is_estimate(),
+            _ => false,
+        }
+    }
+
+    /// Whether the bucket's column can only estimate.
+    fn is_estimate(&self, bucket: &Bucket) -> bool {
         let Some(partial) = &bucket.partial else {
             return false;
         };
         match self.function {
+            AggregateFunction::Top => partial.top.as_ref().is_some_and(|top| top.is_estimate()),
+            AggregateFunction::Percentile(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether events are read rather than estimated, with so many of them in the window.
+    pub(crate) fn reads_estimates(&self, events: u64) -> bool {
+        events <= READ_LIMIT
+            && matches!(
+                self.function,
+                AggregateFunction::Top | AggregateFunction::Percentile(_)
+            )
+    }
+
+    /// Number of events within the window. What lies across the edge counts if its events are
+    /// known, and as a whole otherwise.
+    pub(crate) fn count(&self, series: &Series, edges: &EdgeEvents) -> u64 {
+        let from = self.from();
+        self.count_where(series, |bucket| {
+            let (earliest, latest) = (bucket.earliest(), bucket.latest());
+            if Query::straddles(bucket, from) && edges.covers(earliest, latest) {
+                edges.within(from, latest).len() as u64
+            } else {
+                bucket.count
+            }
+        })
+    }
+
+    fn count_where(&self, series: &Series, number: impl Fn(&Bucket) -> u64) -> u64 {
+        let from = self.from();
+        let before = series.singles.partition_point(|single| single.ts < from);
+        let mut count = (series.singles.len() - before) as u64;
+        for bucket in series.buckets.iter().rev() {
+            if bucket.latest() < from {
+                break;
+            }
+            count = count.saturating_add(number(bucket));
+        }
+        count
+    }
+
+    /// Whether the columns of a bucket within the window cannot answer, so that its events must.
+    fn is_unresolved(&self, bucket: &Bucket, reads_estimates: bool) -> bool {
+        let Some(partial) = &bucket.partial else {
+            return false;
+        };
+        if reads_estimates && self.is_estimate(bucket) {
+            return true;
+        }
+        match self.function {
             AggregateFunction::Sum
             | AggregateFunction::Avg
             | AggregateFunction::Min
-            | AggregateFunction::Max => partial.has_large_number,
+            | AggregateFunction::Max
+            | AggregateFunction::Percentile(_) => partial.has_large_number,
             AggregateFunction::Sessions(_) => partial.runs.is_none_or(|runs| runs.number == 0),
             _ => false,
         }
@@ -96,6 +179,8 @@ impl Query {
             | AggregateFunction::Min
             | AggregateFunction::Max
             | AggregateFunction::First
+            | AggregateFunction::Top
+            | AggregateFunction::Percentile(_)
             | AggregateFunction::FirstSeenAgo(_)
                 if self.window.is_some() =>
             {
@@ -125,6 +210,8 @@ impl Query {
             (AggregateFunction::UniqueHours, Some(_)) => {
                 slot.hours.edge(HOURS, from).into_iter().collect()
             }
+            (AggregateFunction::Unique, Some(_)) => slot.unique.edge(from).into_iter().collect(),
+            (AggregateFunction::List, Some(_)) => slot.list.edge(from).into_iter().collect(),
             _ => Vec::new(),
         }
     }
@@ -132,11 +219,20 @@ impl Query {
     fn series_edges(&self, series: &Series) -> Vec<Edge> {
         let from = self.from();
         let mut edges = Vec::new();
+        // With fewer events than the limit there are fewer yet without those across the edge,
+        // so whatever is read in the end is asked for.
+        let reads_estimates = self.reads_estimates(self.count_where(series, |bucket| {
+            if Query::straddles(bucket, from) {
+                0
+            } else {
+                bucket.count
+            }
+        }));
         for bucket in series.buckets.iter().rev() {
             if bucket.latest() < from {
                 break;
             }
-            if Query::straddles(bucket, from) || self.is_unresolved(bucket) {
+            if Query::straddles(bucket, from) || self.is_unresolved(bucket, reads_estimates) {
                 edges.push(Edge {
                     from: bucket.earliest(),
                     to: bucket.latest(),
@@ -149,6 +245,7 @@ impl Query {
                 | AggregateFunction::Avg
                 | AggregateFunction::Min
                 | AggregateFunction::Max
+                | AggregateFunction::Percentile(_)
         );
         if is_numeric {
             let first = series.singles.partition_point(|single| single.ts < from);
@@ -175,6 +272,8 @@ impl Query {
         let from = self.from();
         let first = series.singles.partition_point(|single| single.ts < from);
         let mut singles = series.singles.get(first..).unwrap_or(&[]);
+        let reads_estimates =
+            self.reads_estimates(0) && self.reads_estimates(self.count(series, edges));
         for bucket in &series.buckets {
             let (earliest, latest) = (bucket.earliest(), bucket.latest());
             if latest < from {
@@ -184,7 +283,8 @@ impl Query {
             let (head, tail) = singles.split_at_checked(before).unwrap_or((singles, &[]));
             see_singles(head, edges, &mut see);
             singles = tail;
-            let asks = Query::straddles(bucket, from) || self.is_unresolved(bucket);
+            let asks =
+                Query::straddles(bucket, from) || self.is_unresolved(bucket, reads_estimates);
             if asks && edges.covers(earliest, latest) {
                 see_events(earliest.max(from), latest, edges, &mut see);
             } else {

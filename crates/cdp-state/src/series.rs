@@ -1,5 +1,6 @@
 //! Events over time: single ones while there are few of them in a block, buckets otherwise.
 
+use crate::edge::EdgeEvents;
 use crate::ladder::{Block, Ladder};
 use crate::partial::Partial;
 use crate::property::{Held, Property};
@@ -57,6 +58,11 @@ impl Bucket {
     pub(crate) fn latest(&self) -> Timestamp {
         let shift = self.block.level.saturating_sub(EXTENT_BITS);
         self.block.start + (i64::from(self.last_part) << shift) + ((1 << shift) - 1)
+    }
+
+    fn has_unknown_runs(&self) -> bool {
+        let runs = self.partial.as_ref().and_then(|partial| partial.runs);
+        runs.is_some_and(|runs| runs.number == 0)
     }
 
     fn widen(&mut self, from: Timestamp, to: Timestamp) {
@@ -282,30 +288,47 @@ impl Series {
         self.buckets = buckets;
     }
 
-    /// Replaces a bucket by its events, which form finer blocks at `now`.
+    /// Uses events that were read for an edge: a bucket that the edge splits is replaced by finer
+    /// blocks, and sessions that were not known are counted. Returns whether anything changed.
     pub(crate) fn refine(
         &mut self,
-        position: usize,
-        events: impl Iterator<Item = (Timestamp, Held)>,
         ladder: &Ladder,
         keep: Keep,
         now: Timestamp,
-    ) {
-        if position >= self.buckets.len() {
-            return;
+        edges: &EdgeEvents,
+    ) -> bool {
+        let mut has_changed = false;
+        for position in (0..self.buckets.len()).rev() {
+            let Some(bucket) = self.buckets.get(position) else {
+                continue;
+            };
+            let block = bucket.block;
+            let splits = ladder.block(block.start, now).level < block.level;
+            let (earliest, latest) = (bucket.earliest(), bucket.latest());
+            if !(splits || bucket.has_unknown_runs()) || !edges.covers(earliest, latest) {
+                continue;
+            }
+            let events = edges.within(earliest, latest);
+            if events.len() as u64 != bucket.count {
+                // The table knows other events than the state: better keep what was folded.
+                continue;
+            }
+            let mut finer = Series::default();
+            for (ts, value) in events {
+                finer.fold(keep, *ts, Property::of(value.as_ref()));
+            }
+            if splits {
+                finer.compact(ladder, keep, now);
+            } else {
+                let bucket = join(block, &std::mem::take(&mut finer.singles), &[], keep);
+                finer.buckets.push(bucket);
+            }
+            self.buckets.splice(position..=position, finer.buckets);
+            let before = self.singles.partition_point(|s| s.ts < block.start);
+            self.singles.splice(before..before, finer.singles);
+            has_changed = true;
         }
-        let mut finer = Series {
-            columns: self.columns,
-            ..Series::default()
-        };
-        for (ts, held) in events {
-            finer.insert(keep, ts, held);
-        }
-        finer.compact(ladder, keep, now);
-        self.buckets.splice(position..=position, finer.buckets);
-        self.singles.extend(finer.singles);
-        self.singles
-            .sort_by(|a, b| a.ts.cmp(&b.ts).then_with(|| a.held.total_cmp(&b.held)));
+        has_changed
     }
 }
 

@@ -1,11 +1,13 @@
 //! The coding of a series: newest first, as distances from the slot's latest event.
 
 use crate::bytes::{put, put_signed, Reader};
+use crate::frequency::{Frequencies, BUCKET};
 use crate::ladder::Block;
 use crate::partial::{Dated, Partial, Runs};
 use crate::property::{
     put_dictionary, put_held, put_number, take_dictionary, take_held, take_number, Held,
 };
+use crate::quantile::Bins;
 use crate::series::{Bucket, Series, Single};
 use crate::spec::{column, Parts};
 use crate::totals::{decode_sum, encode_sum};
@@ -31,15 +33,20 @@ impl Series {
         if !self.columns.has(column::OF_VALUES) {
             return dictionary;
         }
-        let firsts = self
-            .buckets
-            .iter()
-            .filter_map(|b| b.partial.as_ref()?.first.as_ref());
-        let helds = self.singles.iter().map(|s| &s.held);
-        for held in helds.chain(firsts.map(|dated| &dated.held)) {
+        let partials = || self.buckets.iter().filter_map(|b| b.partial.as_deref());
+        let firsts = partials().filter_map(|partial| partial.first.as_ref());
+        let singles = self.singles.iter().map(|single| &single.held);
+        for held in singles.chain(firsts.map(|dated| &dated.held)) {
             if let Held::Other(value) = held {
                 dictionary.push(Arc::clone(value));
             }
+        }
+        for value in partials()
+            .filter_map(|partial| partial.top.as_ref())
+            .flat_map(|top| top.values())
+            .filter(|value| !matches!(***value, Value::Number(_)))
+        {
+            dictionary.push(Arc::clone(value));
         }
         dictionary.sort_by(|a, b| a.total_cmp(b));
         dictionary.dedup();
@@ -224,6 +231,18 @@ fn encode_partial(
             put(out, runs.number);
         }
     }
+    if columns.has(column::TOP) {
+        match &partial.top {
+            Some(top) => top.encode(dictionary, out),
+            None => out.push(0),
+        }
+    }
+    if columns.has(column::BINS) {
+        match &partial.bins {
+            Some(bins) => bins.encode(out),
+            None => Bins::default().encode(out),
+        }
+    }
 }
 
 fn decode_partial(
@@ -267,6 +286,13 @@ fn decode_partial(
             last,
             number,
         });
+    }
+    if columns.has(column::TOP) {
+        let top = Frequencies::decode(&BUCKET, dictionary, reader)?;
+        partial.top = Some(Box::new(top));
+    }
+    if columns.has(column::BINS) {
+        partial.bins = Some(Box::new(Bins::decode(reader)?));
     }
     Ok(partial)
 }

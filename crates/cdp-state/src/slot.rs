@@ -2,7 +2,12 @@
 
 use crate::bytes::{put, put_signed, Reader};
 use crate::calendar::Calendar;
+use crate::distinct::Distinct;
+use crate::edge::EdgeEvents;
+use crate::frequency::{Frequencies, EVER};
+use crate::list::List;
 use crate::property::Property;
+use crate::quantile::Numbers;
 use crate::series::{Keep, Series};
 use crate::spec::{column, Parts, SlotSpec};
 use crate::totals::Totals;
@@ -40,6 +45,12 @@ pub(crate) struct Slot {
     pub(crate) hours: Units,
     /// Ascending by gap.
     pub(crate) sessions: Vec<Sessions>,
+    pub(crate) unique: Distinct,
+    pub(crate) list: List,
+    /// Over all time.
+    pub(crate) top: Option<Box<Frequencies>>,
+    /// Over all time.
+    pub(crate) numbers: Numbers,
 }
 
 /// Bits that say which parts follow.
@@ -49,6 +60,11 @@ mod part {
     pub(super) const DAYS: u64 = 4;
     pub(super) const HOURS: u64 = 8;
     pub(super) const SESSIONS: u64 = 16;
+    pub(super) const UNIQUE: u64 = 32;
+    pub(super) const LIST: u64 = 64;
+    pub(super) const TOP: u64 = 128;
+    pub(super) const NUMBERS: u64 = 256;
+    pub(super) const ALL: u64 = 511;
 }
 
 impl Slot {
@@ -85,6 +101,36 @@ impl Slot {
                 series.fold(keep, ts, Property::Absent);
             });
         }
+        if let Some(value) = value.filter(|value| !value.is_null()) {
+            self.fold_value(spec, ts, value, property);
+        }
+    }
+
+    fn fold_value(
+        &mut self,
+        spec: &SlotSpec,
+        ts: Timestamp,
+        value: &Value,
+        property: Property<'_>,
+    ) {
+        let is_listable = matches!(property, Property::Number(_) | Property::Other(_));
+        if spec.unique.is_used() {
+            self.unique.fold(&spec.unique, ts, value);
+        }
+        if spec.list.is_used() && is_listable {
+            self.list.fold(&spec.list, ts, value);
+        }
+        if spec.top_all_time && is_listable {
+            self.top_mut().add(value, 1);
+        }
+        if spec.percentile_all_time {
+            self.numbers.add(property);
+        }
+    }
+
+    fn top_mut(&mut self) -> &mut Frequencies {
+        self.top
+            .get_or_insert_with(|| Box::new(Frequencies::new(&EVER)))
     }
 
     /// Applies a change to the sessions with a gap.
@@ -118,6 +164,24 @@ impl Slot {
                 series.merge(&sessions.series, keep.gap);
             });
         }
+        self.unique.merge(&other.unique);
+        self.list.merge(&other.list);
+        if let Some(top) = &other.top {
+            self.top_mut().merge(top);
+        }
+        self.numbers.merge(&other.numbers);
+    }
+
+    /// Uses events that were read for edges; returns whether anything changed.
+    pub(crate) fn refine(&mut self, spec: &SlotSpec, now: Timestamp, edges: &EdgeEvents) -> bool {
+        let mut has_changed = self.series.refine(&spec.ladder, spec.keep(), now, edges);
+        for sessions in &mut self.sessions {
+            let keep = sessions.keep();
+            if let Some(session) = spec.sessions.iter().find(|s| s.gap == sessions.gap) {
+                has_changed |= sessions.series.refine(&session.ladder, keep, now, edges);
+            }
+        }
+        has_changed
     }
 
     /// Drops what nothing needs at `now`, and coarsens what is large.
@@ -138,6 +202,15 @@ impl Slot {
             }
             !sessions.series.is_empty()
         });
+        self.unique.compact(&spec.unique, now);
+        self.list.compact(&spec.list, now);
+        match &mut self.top {
+            Some(top) if spec.top_all_time => top.compact(),
+            top => *top = None,
+        }
+        if !spec.percentile_all_time {
+            self.numbers = Numbers::default();
+        }
         let floor = now.saturating_sub(spec.horizon().unwrap_or(0));
         let is_reached = spec.all_time() || self.last >= Some(floor);
         if !is_reached && self.has_no_parts() {
@@ -151,6 +224,10 @@ impl Slot {
             && self.days.is_empty()
             && self.hours.is_empty()
             && self.sessions.is_empty()
+            && self.unique.is_empty()
+            && self.list.is_empty()
+            && self.top.is_none()
+            && self.numbers.is_empty()
     }
 
     /// Appends the slot.
@@ -166,6 +243,10 @@ impl Slot {
             (part::DAYS, self.days.is_empty()),
             (part::HOURS, self.hours.is_empty()),
             (part::SESSIONS, self.sessions.is_empty()),
+            (part::UNIQUE, self.unique.is_empty()),
+            (part::LIST, self.list.is_empty()),
+            (part::TOP, self.top.is_none()),
+            (part::NUMBERS, self.numbers.is_empty()),
         ] {
             if !is_empty {
                 parts |= bit;
@@ -191,6 +272,18 @@ impl Slot {
                 sessions.series.encode(last, out);
             }
         }
+        if parts & part::UNIQUE != 0 {
+            self.unique.encode(last, out);
+        }
+        if parts & part::LIST != 0 {
+            self.list.encode(last, out);
+        }
+        if let Some(top) = &self.top {
+            top.encode(&[], out);
+        }
+        if parts & part::NUMBERS != 0 {
+            self.numbers.encode(out);
+        }
     }
 
     /// Reads what [`Slot::encode`] wrote.
@@ -203,7 +296,7 @@ impl Slot {
         let last = reader.signed()?.wrapping_add(EPOCH);
         slot.last = Some(last);
         let parts = reader.varint()?;
-        if parts >= part::SESSIONS << 1 {
+        if parts > part::ALL {
             return Err(StateError::Damaged("a slot has unknown parts"));
         }
         if parts & part::TOTALS != 0 {
@@ -227,6 +320,19 @@ impl Slot {
             if !slot.sessions.is_sorted_by_key(|sessions| sessions.gap) {
                 return Err(StateError::Damaged("sessions are out of order"));
             }
+        }
+        if parts & part::UNIQUE != 0 {
+            slot.unique = Distinct::decode(last, reader)?;
+        }
+        if parts & part::LIST != 0 {
+            slot.list = List::decode(last, reader)?;
+        }
+        if parts & part::TOP != 0 {
+            let top = Frequencies::decode(&EVER, &[], reader)?;
+            slot.top = Some(Box::new(top));
+        }
+        if parts & part::NUMBERS != 0 {
+            slot.numbers = Numbers::decode(reader)?;
         }
         reader.finish()?;
         Ok(slot)

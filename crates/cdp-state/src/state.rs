@@ -284,6 +284,36 @@ impl State {
         Ok(())
     }
 
+    /// Learns from events that were read for the edges of a slot: what lies across an edge is kept
+    /// in finer parts from then on, so that the next question needs fewer events or none. It
+    /// changes no answer; whoever stores the state anyway should call this before
+    /// [`State::compact`]. Returns whether the state has changed.
+    pub fn refine(
+        &mut self,
+        spec: &SlotSpec,
+        now: Timestamp,
+        edges: &EdgeEvents,
+    ) -> Result<bool, StateError> {
+        let found = self
+            .slots
+            .binary_search_by_key(&spec.id(), |entry| entry.id);
+        let Some(entry) = found.ok().and_then(|i| self.slots.get_mut(i)) else {
+            return Ok(false);
+        };
+        if edges.is_empty() {
+            return Ok(false);
+        }
+        entry.get(&self.bytes)?;
+        let has_changed = entry
+            .slot
+            .get_mut()
+            .is_some_and(|slot| slot.refine(spec, now, edges));
+        if has_changed {
+            entry.coded = None;
+        }
+        Ok(has_changed)
+    }
+
     /// Drops what no window can need any more at `now`, slots that `specs` does not know
     /// included, and coarsens what is large.
     pub fn compact(
@@ -371,6 +401,20 @@ impl State {
         let query = Query::new(function, window, now);
         let slot = self.slot(spec)?;
         Ok(slot.and_then(|slot| query.changes_at(slot, self.compacted, edges, calendar)))
+    }
+
+    /// Whether the value of an aggregate at `now` is an estimate.
+    pub fn is_approximate(
+        &self,
+        spec: &SlotSpec,
+        function: AggregateFunction,
+        window: Option<Window>,
+        now: Timestamp,
+        edges: &EdgeEvents,
+    ) -> Result<bool, StateError> {
+        let query = Query::new(function, window, now);
+        let slot = self.slot(spec)?;
+        Ok(slot.is_some_and(|slot| query.is_approximate(slot, self.compacted, edges)))
     }
 
     /// The earliest event of a slot, if the spec has `FirstSeenAgo` without a window.

@@ -36,7 +36,7 @@ pub fn text(text: &str) -> Value {
     Value::Text(text.to_owned())
 }
 
-pub const FUNCTIONS: [F; 15] = [
+pub const FUNCTIONS: [F; 20] = [
     F::Count,
     F::UniqueDays,
     F::UniqueHours,
@@ -46,6 +46,11 @@ pub const FUNCTIONS: [F; 15] = [
     F::Max,
     F::First,
     F::Last,
+    F::Top,
+    F::List,
+    F::Unique,
+    F::Percentile(50),
+    F::Percentile(99),
     F::Sessions(30 * MINUTE),
     F::Sessions(2 * DAY),
     F::FirstSeenAgo(AgoUnit::Days),
