@@ -4,7 +4,7 @@ use crate::plan::{
     Demotion, DemotionReason, IdentityError, Link, Merge, MessageIdentifier, MessageIdentifiers,
     NewProfile, Plan, Rule,
 };
-use crate::rules::{KindId, RankedRule, Rules};
+use crate::rules::{KindId, Rules};
 use crate::snapshot::{ProfileRef, Snapshot};
 use cdp_value::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,15 +17,16 @@ use std::collections::{BTreeMap, BTreeSet};
 /// 2. If the others belong to nobody, to one person, or to several, the message makes a new
 ///    person, is that person's, or makes them one, and the new identifiers are linked.
 /// 3. But if a person would then have more values of a kind than the limit, or two persons that
-///    were split by hand would become one, the least trusted of the identifiers that take part in
-///    the conflict is *demoted*: it does not count, and step 2 is tried again. (Least trusted by
-///    the priority of its kind; among equals new ones first, then the last one.) Identifiers that
-///    have nothing to do with the conflict keep counting, so a shared address does not cost
-///    somebody the history of their browser.
+///    were split by hand would become one, identifiers are taken in the order of trust, and each
+///    that would bring the conflict about is *demoted*: it does not count. So the least trusted
+///    lose, and only those that take part in the conflict: a shared address does not cost
+///    somebody the history of their browser. (Trust goes by the priority of the kind, and within a
+///    kind by the order of the message.)
 /// 4. An alias names earlier ids of the person. That is a request, so limits do not apply to it:
 ///    whoever owns the earlier id, also as a second user id, becomes one with the person. Only
 ///    persons that were split by hand stay apart. An earlier id that nobody has is linked under
-///    every kind that it was listed as, so that messages under it find the person later.
+///    every kind that it was listed as, so that messages under it find the person later; one that
+///    the person has under any kind asks for nothing more.
 ///
 /// A merge is survived by the oldest person. The limit only stops what makes a person exceed it:
 /// somebody who is over the limit already, by an alias or because the limit was lowered, stays
@@ -65,12 +66,8 @@ struct Candidate<'a> {
     is_user_id: bool,
 }
 
-/// Something that speaks against making the candidates one person.
-#[derive(Clone, Copy)]
-enum Conflict {
-    Limit(KindId),
-    Split(ProfileRef, ProfileRef),
-}
+/// Identifiers that do not count, and why.
+type Demoted<'a> = Vec<(Candidate<'a>, DemotionReason)>;
 
 /// Most values of a kind that has no rule.
 const DEFAULT_LIMIT: usize = 5;
@@ -88,14 +85,14 @@ impl Resolver<'_> {
         if let Some(profile) = self.sole_owner(identifiers) {
             return Ok(profile);
         }
-        let mut present = self.candidates(identifiers, false);
+        let present = self.candidates(identifiers, false);
         self.check_user_ids(&present)?;
         let earlier = self.candidates(identifiers, true);
-        let demoted = self.settle(&mut present);
+        let (present, demoted) = self.settle(present);
         if present.is_empty() {
             return Err(IdentityError::NoIdentifier);
         }
-        let profile = self.assign(&present, &earlier);
+        let profile = self.assign(&present, earlier);
         for (candidate, reason) in demoted {
             // An identifier that belongs to the person anyway lost nothing.
             let owner = candidate.owner.map(|owner| self.snapshot.canonical(owner));
@@ -183,114 +180,117 @@ impl Resolver<'_> {
         })
     }
 
-    /// Takes out identifiers until the rest can be one person; returns those taken out.
-    fn settle<'m>(&self, present: &mut Vec<Candidate<'m>>) -> Vec<(Candidate<'m>, DemotionReason)> {
-        let mut demoted = Vec::new();
-        loop {
-            let conflicts = self.conflicts(present);
-            let least = present
-                .iter()
-                .enumerate()
-                .filter_map(|(position, candidate)| {
-                    let conflict = conflicts
-                        .iter()
-                        .find(|conflict| self.takes_part(candidate, **conflict))?;
-                    Some((
-                        candidate.rank,
-                        candidate.owner.is_none(),
-                        position,
-                        *conflict,
-                    ))
-                })
-                .max_by_key(|(rank, new, position, _)| (*rank, *new, *position));
-            let Some((_, _, position, conflict)) = least else {
-                return demoted;
-            };
-            let reason = match conflict {
-                Conflict::Limit(kind) => DemotionReason::Limit(kind),
-                Conflict::Split(..) => DemotionReason::Split,
-            };
-            demoted.push((present.remove(position), reason));
+    /// Takes identifiers in the order of trust as long as they can be one person; returns those
+    /// taken and those demoted.
+    fn settle<'m>(&self, mut present: Vec<Candidate<'m>>) -> (Vec<Candidate<'m>>, Demoted<'m>) {
+        if self.conflict(&present).is_none() {
+            return (present, Vec::new());
         }
+        // The sort is stable. That the order depends on nothing but the message makes the outcome
+        // the same when the message comes again: what was taken is one person by then, and the
+        // conflicts of the others have not gone away.
+        present.sort_by_key(|candidate| candidate.rank);
+        let mut taken = Vec::with_capacity(present.len());
+        let mut demoted = Vec::new();
+        for candidate in present {
+            taken.push(candidate);
+            if let Some(reason) = self.conflict(&taken) {
+                taken.pop();
+                demoted.push((candidate, reason));
+            }
+        }
+        (taken, demoted)
     }
 
-    /// What speaks against making these one person.
-    fn conflicts(&self, present: &[Candidate<'_>]) -> Vec<Conflict> {
+    /// What speaks against making these one person: a limit that the person would exceed and none
+    /// of the persons it is made of exceeds as much, or a split.
+    fn conflict(&self, present: &[Candidate<'_>]) -> Option<DemotionReason> {
         let owners: BTreeSet<ProfileRef> = present.iter().filter_map(|c| c.owner).collect();
         let mut added: BTreeMap<KindId, usize> = BTreeMap::new();
         for candidate in present.iter().filter(|c| c.owner.is_none()) {
             *added.entry(candidate.identifier.kind).or_default() += 1;
         }
         if owners.len() < 2 && added.is_empty() {
-            return Vec::new();
+            return None;
+        }
+        for (index, a) in owners.iter().enumerate() {
+            for b in owners.iter().skip(index + 1) {
+                if self.snapshot.is_split(*a, *b) {
+                    return Some(DemotionReason::Split);
+                }
+            }
         }
         let mut kinds: BTreeSet<KindId> = added.keys().copied().collect();
         if owners.len() > 1 {
             kinds.extend(owners.iter().flat_map(|owner| self.snapshot.kinds(*owner)));
         }
-        let mut conflicts = Vec::new();
-        for kind in kinds {
-            let since = self.window_start(self.rules.ranked(kind));
+        let exceeded = kinds.into_iter().find(|kind| {
+            let since = self.window_start(*kind);
             let counts = owners
                 .iter()
-                .map(|owner| self.snapshot.count(*owner, kind, since));
+                .map(|owner| self.snapshot.count(*owner, *kind, since));
             let most = counts.clone().max().unwrap_or(0);
-            let total = counts.sum::<usize>() + added.get(&kind).copied().unwrap_or(0);
-            if total > self.limit(kind) && total > most {
-                conflicts.push(Conflict::Limit(kind));
-            }
-        }
-        for (index, a) in owners.iter().enumerate() {
-            for b in owners.iter().skip(index + 1) {
-                if self.snapshot.is_split(*a, *b) {
-                    conflicts.push(Conflict::Split(*a, *b));
-                }
-            }
-        }
-        conflicts
+            let total = counts.sum::<usize>() + added.get(kind).copied().unwrap_or(0);
+            total > self.limit(*kind) && total > most
+        });
+        exceeded.map(DemotionReason::Limit)
     }
 
-    /// The time after which values count against the limit.
-    fn window_start(&self, ranked: Option<&RankedRule>) -> Option<Timestamp> {
-        let window = ranked?.rule.limit_window?;
+    /// The time after which values of a kind count against its limit.
+    fn window_start(&self, kind: KindId) -> Option<Timestamp> {
+        let window = self.rules.get(kind)?.limit_window?;
         Some(self.at.saturating_sub(window))
-    }
-
-    fn takes_part(&self, candidate: &Candidate<'_>, conflict: Conflict) -> bool {
-        match (conflict, candidate.owner) {
-            (Conflict::Limit(kind), None) => candidate.identifier.kind == kind,
-            (Conflict::Limit(kind), Some(owner)) => {
-                let since = self.window_start(self.rules.ranked(kind));
-                self.snapshot.count(owner, kind, since) > 0
-            }
-            (Conflict::Split(..), None) => false,
-            (Conflict::Split(a, b), Some(owner)) => owner == a || owner == b,
-        }
     }
 
     /// Finds or makes the person of the identifiers that are left, and writes down what that
     /// changes.
-    fn assign(&mut self, present: &[Candidate<'_>], earlier: &[Candidate<'_>]) -> ProfileRef {
+    fn assign(&mut self, present: &[Candidate<'_>], earlier: Vec<Candidate<'_>>) -> ProfileRef {
         let owners = self.by_age(present);
-        let earlier_owners = self.by_age(earlier);
-        let (mut profile, rule) = match (owners.first(), earlier_owners.first()) {
-            (Some(oldest), _) if owners.len() > 1 => (*oldest, Rule::Merge),
-            (Some(only), _) => (*only, Rule::Attach),
+        let known = owners.split_first().map(|(oldest, others)| {
+            for absorbed in others {
+                self.merge(*oldest, *absorbed, Rule::Merge);
+            }
+            *oldest
+        });
+        let earlier = self.unanswered(known, present, earlier);
+        let earlier_owners = self.by_age(&earlier);
+        let (mut profile, rule) = match (known, earlier_owners.first()) {
+            (Some(oldest), _) if owners.len() > 1 => (oldest, Rule::Merge),
+            (Some(only), _) => (only, Rule::Attach),
             // The person is known by the earlier id alone.
             (None, Some(oldest)) => (*oldest, Rule::Alias),
             (None, None) => (self.create(), Rule::Create),
         };
-        for absorbed in owners.iter().filter(|owner| **owner != profile) {
-            self.merge(profile, *absorbed, Rule::Merge);
-        }
         for candidate in present.iter().filter(|c| c.owner.is_none()) {
             self.link(profile, candidate.identifier, rule);
         }
         for owner in earlier_owners {
-            profile = self.unite(profile, owner, earlier);
+            profile = self.unite(profile, owner, &earlier);
         }
-        self.link_earlier(profile, present, earlier);
+        self.link_earlier(profile, &earlier);
         profile
+    }
+
+    /// The earlier ids that are not the person's yet. One that is, under any kind, is answered
+    /// under all: otherwise an alias that comes a second time could reach further than the first.
+    fn unanswered<'m>(
+        &self,
+        known: Option<ProfileRef>,
+        present: &[Candidate<'_>],
+        mut earlier: Vec<Candidate<'m>>,
+    ) -> Vec<Candidate<'m>> {
+        let answered: Vec<&str> = earlier
+            .iter()
+            .map(|candidate| (candidate, candidate.identifier.value.as_str()))
+            .filter(|(candidate, value)| {
+                let owner = candidate.owner.map(|owner| self.snapshot.canonical(owner));
+                (owner.is_some() && owner == known)
+                    || present.iter().any(|other| other.identifier.value == *value)
+            })
+            .map(|(_, value)| value)
+            .collect();
+        earlier.retain(|candidate| !answered.contains(&candidate.identifier.value.as_str()));
+        earlier
     }
 
     /// Makes the owner of an earlier id one with the person, unless they were split by hand.
@@ -320,18 +320,12 @@ impl Resolver<'_> {
     }
 
     /// Links the earlier ids that nobody has under any kind.
-    fn link_earlier(
-        &mut self,
-        profile: ProfileRef,
-        present: &[Candidate<'_>],
-        earlier: &[Candidate<'_>],
-    ) {
+    fn link_earlier(&mut self, profile: ProfileRef, earlier: &[Candidate<'_>]) {
         for candidate in earlier {
             let value = &candidate.identifier.value;
             let known = earlier
                 .iter()
-                .any(|other| other.owner.is_some() && other.identifier.value == *value)
-                || present.iter().any(|other| other.identifier.value == *value);
+                .any(|other| other.owner.is_some() && other.identifier.value == *value);
             if !known {
                 self.link(profile, candidate.identifier, Rule::Alias);
             }

@@ -255,7 +255,13 @@ impl Collector {
     }
 
     /// Adds a text, a number, or each of an array of those.
-    fn add_raw(&mut self, kind: &Cow<'static, str>, raw: Raw<'_>, source: &IdentifierSource) {
+    fn add_raw(
+        &mut self,
+        kind: impl Into<Cow<'static, str>>,
+        raw: Raw<'_>,
+        source: &IdentifierSource,
+    ) {
+        let kind = kind.into();
         if raw.kind() == RawKind::Array {
             for element in elements(raw) {
                 if let Some(text) = text_of(element, true) {
@@ -263,7 +269,7 @@ impl Collector {
                 }
             }
         } else if let Some(text) = text_of(raw, true) {
-            self.add(kind.clone(), &text, || source.clone());
+            self.add(kind, &text, || source.clone());
         }
     }
 }
@@ -362,15 +368,15 @@ fn add_device(found: &mut Collector, device: Raw<'_>) {
     for (key, value) in members(device) {
         let source = IdentifierSource::Device;
         match key.as_ref() {
-            "id" => found.add_raw(&Cow::Borrowed("device_id"), value, &source),
-            "token" => found.add_raw(&Cow::Borrowed("push_token"), value, &source),
+            "id" => found.add_raw("device_id", value, &source),
+            "token" => found.add_raw("push_token", value, &source),
             "advertisingId" | "advertising_id" => advertising_id = Some(value),
             "adTrackingEnabled" | "ad_tracking_enabled" => tracking = value.text == "true",
             _ => {}
         }
     }
     if let Some(value) = advertising_id.filter(|_| tracking) {
-        found.add_raw(&Cow::Borrowed("idfa"), value, &IdentifierSource::Device);
+        found.add_raw("idfa", value, &IdentifierSource::Device);
     }
 }
 
@@ -378,11 +384,7 @@ fn add_google_analytics(found: &mut Collector, integrations: Raw<'_>) {
     for (_, settings) in members(integrations).filter(|(key, _)| key == "Google Analytics") {
         for (key, value) in members(settings) {
             if key == "clientId" || key == "client_id" {
-                found.add_raw(
-                    &Cow::Borrowed("ga_client_id"),
-                    value,
-                    &IdentifierSource::Integrations,
-                );
+                found.add_raw("ga_client_id", value, &IdentifierSource::Integrations);
             }
         }
     }
@@ -404,18 +406,26 @@ fn add_keys(
     for rule in &rules.keys {
         if let Some(path) = &rule.trait_path {
             if let Some(raw) = traits.and_then(|traits| traits.raw(path)) {
-                found.add_raw(&rule.kind, raw, &IdentifierSource::Trait(path.clone()));
+                found.add_raw(
+                    rule.kind.clone(),
+                    raw,
+                    &IdentifierSource::Trait(path.clone()),
+                );
             }
             if let Some(raw) =
                 context_traits.and_then(|traits| crate::document::raw_in(traits, path))
             {
                 let source = IdentifierSource::ContextTrait(path.clone());
-                found.add_raw(&rule.kind, raw, &source);
+                found.add_raw(rule.kind.clone(), raw, &source);
             }
         }
         if let (Some(path), Some(properties)) = (&rule.property_path, &message.properties) {
             if let Some(raw) = properties.raw(path) {
-                found.add_raw(&rule.kind, raw, &IdentifierSource::Property(path.clone()));
+                found.add_raw(
+                    rule.kind.clone(),
+                    raw,
+                    &IdentifierSource::Property(path.clone()),
+                );
             }
         }
     }
