@@ -20,27 +20,24 @@ CREATE TABLE _cdp.identifiers (
     value text NOT NULL,
     profile_id bigint NOT NULL,
     linked_at timestamptz NOT NULL,
+    message_id text,
+    rule text NOT NULL,
     PRIMARY KEY (namespace_id, value, kind_id)
 );
 CREATE INDEX identifiers_profile_id ON _cdp.identifiers (profile_id);
-COMMENT ON TABLE _cdp.identifiers IS 'Which profile an identifier belongs to';
+COMMENT ON TABLE _cdp.identifiers IS 'Which profile an identifier belongs to, since when, and which message and rule linked it';
 
-CREATE SEQUENCE _cdp.identity_log_id_seq;
-CREATE TABLE _cdp.identity_log (
+CREATE TABLE _cdp.identity_demotions (
     profile_id bigint NOT NULL,
-    log_id bigint NOT NULL DEFAULT pg_catalog.nextval('_cdp.identity_log_id_seq'::pg_catalog.regclass),
+    kind_id integer NOT NULL,
+    value text NOT NULL,
     namespace_id integer NOT NULL,
+    reason text NOT NULL,
+    message_id text NOT NULL,
     at timestamptz NOT NULL,
-    what text NOT NULL,
-    other_profile_id bigint,
-    kind_id integer,
-    value text,
-    message_id text,
-    rule text NOT NULL,
-    PRIMARY KEY (profile_id, log_id)
+    PRIMARY KEY (profile_id, kind_id, value)
 );
-ALTER SEQUENCE _cdp.identity_log_id_seq OWNED BY _cdp.identity_log.log_id;
-COMMENT ON TABLE _cdp.identity_log IS 'Every creation, link, demotion, merge and split of profiles, with its cause';
+COMMENT ON TABLE _cdp.identity_demotions IS 'Identifiers that came with a person''s messages but were not given to the person, and why';
 
 CREATE TABLE _cdp.profile_merges (
     absorbed_id bigint NOT NULL,

@@ -10,6 +10,7 @@ CREATE TABLE _cdp.profiles (
     due timestamptz,
     event_count bigint NOT NULL DEFAULT 0,
     merged_into bigint,
+    absorbed bigint[],
     namespace_id integer NOT NULL,
     version integer NOT NULL DEFAULT 0,
     state bytea NOT NULL DEFAULT '\x',
@@ -19,8 +20,10 @@ CREATE TABLE _cdp.profiles (
 ALTER TABLE _cdp.profiles ALTER COLUMN state SET STORAGE MAIN;
 ALTER TABLE _cdp.profiles ALTER COLUMN computed SET STORAGE MAIN;
 ALTER SEQUENCE _cdp.profile_id_seq OWNED BY _cdp.profiles.profile_id;
+CREATE INDEX profiles_merged_into ON _cdp.profiles (merged_into) WHERE merged_into IS NOT NULL;
 COMMENT ON TABLE _cdp.profiles IS 'One row per person, with the state from which all traits are computed';
 COMMENT ON COLUMN _cdp.profiles.merged_into IS 'The profile this one was merged into; null for a person of its own';
+COMMENT ON COLUMN _cdp.profiles.absorbed IS 'Profiles merged into this one: their events are this person''s';
 COMMENT ON COLUMN _cdp.profiles.version IS 'Definitions (of this version and before) that state and computed cover';
 COMMENT ON COLUMN _cdp.profiles.due IS 'No value changes by time alone before this instant; null: never';
 
@@ -89,3 +92,14 @@ CREATE TABLE _cdp.history (
 );
 ALTER SEQUENCE _cdp.history_id_seq OWNED BY _cdp.history.history_id;
 COMMENT ON TABLE _cdp.history IS 'When and why people entered and left segments and their traits changed';
+
+CREATE TABLE _cdp.sweeps (
+    namespace_id integer NOT NULL,
+    version integer NOT NULL,
+    position bigint NOT NULL,
+    total bigint NOT NULL,
+    done bigint NOT NULL,
+    started_at timestamptz NOT NULL,
+    PRIMARY KEY (namespace_id)
+);
+COMMENT ON TABLE _cdp.sweeps IS 'Namespaces in which people are being brought up to the latest definitions, and how far that is';

@@ -15,20 +15,19 @@ pub struct Error {
 
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// The SQLSTATEs of cdp; docs/reference/errors.md lists them.
+/// The SQLSTATEs of cdp beside those of `cdp_message` (CD001 …), which are about a message;
+/// docs/reference/errors.md lists them all.
 pub mod state {
-    pub const INVALID_MESSAGE: &str = "CD001";
-    pub const NO_IDENTIFIER: &str = "CD002";
-    pub const UNKNOWN_NAMESPACE: &str = "CD003";
-    pub const UNKNOWN_KEY: &str = "CD004";
-    pub const INVALID_DEFINITION: &str = "CD005";
-    pub const INVALID_EXPRESSION: &str = "CD006";
-    pub const IN_USE: &str = "CD007";
-    pub const INVALID_SETTING: &str = "CD008";
-    pub const IDENTITY_CONFLICT: &str = "CD009";
-    pub const UNKNOWN_PERSON: &str = "CD010";
-    pub const CORRUPT_STATE: &str = "CD011";
-    pub const SECRET: &str = "CD012";
+    pub const UNKNOWN_NAMESPACE: &str = "CD103";
+    pub const UNKNOWN_KEY: &str = "CD104";
+    pub const INVALID_DEFINITION: &str = "CD105";
+    pub const INVALID_EXPRESSION: &str = "CD106";
+    pub const IN_USE: &str = "CD107";
+    pub const INVALID_SETTING: &str = "CD108";
+    pub const IDENTITY_CONFLICT: &str = "CD109";
+    pub const UNKNOWN_PERSON: &str = "CD110";
+    pub const CORRUPT_STATE: &str = "CD111";
+    pub const SECRET: &str = "CD112";
     pub const INTERNAL: &str = "CD999";
 }
 

@@ -4,11 +4,15 @@
 //! `delivery`; `api` holds what SQL sees, `pg` everything that talks to Postgres' C code.
 
 mod api;
+mod decisions;
 mod delivery;
 mod error;
 mod guc;
+mod identity;
 mod ingest;
+mod namespaces;
 mod pg;
+mod segments;
 mod traits;
 mod workers;
 
@@ -23,6 +27,12 @@ extension_sql_file!("../sql/04_events.sql", name = "events", requires = ["identi
 extension_sql_file!("../sql/05_profiles.sql", name = "profiles", requires = ["events"]);
 extension_sql_file!("../sql/06_definitions.sql", name = "definitions", requires = ["profiles"]);
 extension_sql_file!("../sql/07_delivery.sql", name = "delivery", requires = ["definitions"]);
+extension_sql_file!("../sql/10_ingest.sql", name = "ingest_functions", requires = ["delivery"]);
+extension_sql_file!("../sql/11_define.sql", name = "define_functions", requires = ["ingest_functions"]);
+extension_sql_file!("../sql/12_read.sql", name = "read_functions", requires = ["define_functions"]);
+extension_sql_file!("../sql/13_operate.sql", name = "operate_functions", requires = ["read_functions"]);
+extension_sql_file!("../sql/30_dump.sql", name = "dump", requires = ["operate_functions"]);
+extension_sql_file!("../sql/40_grants.sql", name = "grants", requires = ["dump"]);
 
 /// Called by Postgres when the library is loaded.
 #[pg_guard]

@@ -1,3 +1,25 @@
 //! The functions that SQL sees: read the arguments, call the module that does the work, shape the result.
 
+pub mod define;
+pub mod explain;
+pub mod ingest;
+pub mod operate;
 pub mod read;
+
+use crate::error::{Error, Result};
+use crate::namespaces::{self, Namespace};
+use crate::pg::function::Call;
+use crate::pg::spi::Spi;
+use std::rc::Rc;
+
+/// The namespace of a call, from its last argument.
+fn namespace(spi: &Spi, call: &Call, index: usize) -> Result<Rc<Namespace>> {
+    namespaces::find(spi, call.text(index).as_deref())
+}
+
+/// An argument that has to be there.
+fn required(call: &Call, index: usize, name: &str) -> Result<String> {
+    call.text(index).ok_or_else(|| {
+        Error::new("22004", format!("argument {name} is null")).hint("Give a value.")
+    })
+}

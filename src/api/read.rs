@@ -1,8 +1,22 @@
-//! Reads.
+//! Reads. Each answers as of `cdp.now()`, whatever the workers have got round to.
 
-use crate::error::Result;
+use super::{namespace, required};
+use crate::error::{Error, Result};
+use crate::identity::resolve;
+use crate::namespaces::Namespace;
 use crate::pg::clock;
+use crate::pg::datum::Param;
 use crate::pg::function::{Call, Field, Returned};
+use crate::pg::spi::Spi;
+use crate::traits::catalog::{self, Catalog, Definition};
+use crate::traits::context::PersonContext;
+use crate::traits::edges::{self, Edges};
+use crate::traits::person::Person;
+use crate::traits::{backfill, define};
+use cdp_state::Calendar;
+use cdp_value::{Timestamp, Value};
+use std::collections::BTreeSet;
+use std::rc::Rc;
 
 pub fn now(_: &Call) -> Result<Returned> {
     Ok(Returned::Value(Field::Timestamp(clock::now()?)))
@@ -10,4 +24,422 @@ pub fn now(_: &Call) -> Result<Returned> {
 
 pub fn version(_: &Call) -> Result<Returned> {
     Ok(Returned::Value(Field::Text(env!("CARGO_PKG_VERSION").to_string())))
+}
+
+/// A person as of now, with what is needed to evaluate anything.
+pub struct Reading {
+    pub namespace: Rc<Namespace>,
+    pub catalog: Rc<Catalog>,
+    pub calendar: cdp_state::Zoned,
+    pub person: Person,
+    pub edges: Edges,
+    pub at: Timestamp,
+}
+
+impl Reading {
+    /// Loads the person of an id; None when nobody is known by it.
+    pub fn of(spi: &Spi, namespace: Rc<Namespace>, id: &str) -> Result<Option<Reading>> {
+        match resolve::find(spi, &namespace, id, None)? {
+            Some(profile_id) => Reading::of_profile(spi, namespace, profile_id),
+            None => Ok(None),
+        }
+    }
+
+    /// As [`Reading::of`], for a profile that was found already.
+    pub fn of_profile(spi: &Spi, namespace: Rc<Namespace>, profile_id: i64) -> Result<Option<Reading>> {
+        let catalog = catalog::current(spi, &namespace)?;
+        let calendar = namespace.calendar();
+        let people = backfill::read_people(spi, &catalog, &calendar, &[profile_id])?;
+        let Some(person) = people.into_iter().next() else { return Ok(None) };
+        let at = clock::now()?;
+        Ok(Some(Reading { namespace, catalog, calendar, person, edges: Edges::default(), at }))
+    }
+
+    /// Reads the edges of what these definitions need.
+    pub fn prepare<'a>(
+        &'a mut self,
+        spi: &Spi,
+        choose: impl Fn(&'a Catalog) -> Vec<&'a Definition>,
+    ) -> Result<PersonContext<'a>> {
+        let needed: BTreeSet<usize> =
+            choose(&self.catalog).iter().flat_map(|d| d.aggregates.iter().copied()).collect();
+        let needed: Vec<usize> = needed.into_iter().collect();
+        self.edges =
+            edges::read(spi, &self.catalog, std::iter::once((&self.person, self.at, needed.as_slice())))?;
+        Ok(PersonContext::new(&self.catalog, &self.person, self.at, &self.calendar, &self.edges))
+    }
+}
+
+fn all(catalog: &Catalog) -> Vec<&Definition> {
+    catalog.traits.iter().map(|t| &t.definition).chain(catalog.segments.iter().map(|s| &s.definition)).collect()
+}
+
+fn json(value: &Value) -> String {
+    value.to_json().to_string()
+}
+
+/// `cdp.resolve(id, kind, namespace)`
+pub fn resolve_id(call: &Call) -> Result<Returned> {
+    let Some(id) = call.text(0) else { return Ok(Returned::Value(Field::Null)) };
+    let found = Spi::connect(true, |spi| {
+        let namespace = namespace(spi, call, 2)?;
+        resolve::find(spi, &namespace, &id, call.text(1).as_deref())
+    })?;
+    Ok(Returned::Value(Field::optional_int8(found)))
+}
+
+/// `cdp.trait(id, key, namespace)`: a computed trait, else one the application sent.
+pub fn trait_(call: &Call) -> Result<Returned> {
+    let (id, key) = (required(call, 0, "id")?, required(call, 1, "key")?);
+    Spi::connect(true, |spi| {
+        let namespace = namespace(spi, call, 2)?;
+        let catalog = catalog::current(spi, &namespace)?;
+        let Some(mut reading) = Reading::of(spi, namespace, &id)? else {
+            return Ok(Field::Null);
+        };
+        let Some(position) = catalog.trait_position(&key) else {
+            return profile_trait(spi, &catalog, &mut reading.person, &key);
+        };
+        let context =
+            reading.prepare(spi, |c| c.traits.get(position).map(|t| &t.definition).into_iter().collect())?;
+        let value = catalog.traits.get(position).map_or(Value::Null, |t| context.value(&t.definition));
+        context.check()?;
+        Ok(if value.is_null() { Field::Null } else { Field::Jsonb(json(&value)) })
+    })
+    .map(Returned::Value)
+}
+
+fn profile_trait(spi: &Spi, catalog: &Catalog, person: &mut Person, key: &str) -> Result<Field> {
+    crate::traits::person::load_traits(spi, std::slice::from_mut(person))?;
+    match cdp_expr::lookup(&person.traits, &[key.to_string()]) {
+        Some(value) => Ok(Field::Jsonb(json(value))),
+        None => {
+            let names: Vec<&str> = catalog.traits.iter().map(|t| t.key.as_str()).collect();
+            let close = crate::error::unknown_key("trait", key, names.into_iter());
+            // A trait that nobody defined and the application did not send is simply not there, unless its name
+            // looks like a mistake.
+            match close.hint {
+                Some(_) => Err(close),
+                None => Ok(Field::Null),
+            }
+        }
+    }
+}
+
+/// `cdp.traits(id, namespace)`
+pub fn traits(call: &Call) -> Result<Returned> {
+    let id = required(call, 0, "id")?;
+    Spi::connect(true, |spi| {
+        let namespace = namespace(spi, call, 1)?;
+        trait_rows(spi, Reading::of(spi, namespace, &id)?)
+    })
+    .map(Returned::Rows)
+}
+
+/// `_cdp.traits_of(profile_id, namespace)`
+pub fn traits_of(call: &Call) -> Result<Returned> {
+    let profile_id = call.i64(0).unwrap_or(0);
+    Spi::connect(true, |spi| {
+        let namespace = namespace(spi, call, 1)?;
+        trait_rows(spi, Reading::of_profile(spi, namespace, profile_id)?)
+    })
+    .map(Returned::Rows)
+}
+
+/// Rows (key, value, updated_at), by key.
+fn trait_rows(spi: &Spi, reading: Option<Reading>) -> Result<Vec<Vec<Field>>> {
+    let Some(mut reading) = reading else { return Ok(Vec::new()) };
+    let context = reading.prepare(spi, all)?;
+    let mut rows = Vec::new();
+    for found in &context.catalog.traits {
+        let value = context.value(&found.definition);
+        if value.is_null() {
+            continue;
+        }
+        let text = json(&value);
+        let updated_at = match context.person.computed.get(found.id) {
+            Some(entry) if entry.json == text => entry.updated_at,
+            _ => context.at,
+        };
+        rows.push((found.key.clone(), text, updated_at));
+    }
+    context.check()?;
+    rows.sort();
+    Ok(rows
+        .into_iter()
+        .map(|(key, value, at)| vec![Field::Text(key), Field::Jsonb(value), Field::Timestamp(at)])
+        .collect())
+}
+
+/// `cdp.in_segment(id, key, namespace)`
+pub fn in_segment(call: &Call) -> Result<Returned> {
+    let (id, key) = (required(call, 0, "id")?, required(call, 1, "key")?);
+    Spi::connect(true, |spi| {
+        let namespace = namespace(spi, call, 2)?;
+        let catalog = catalog::current(spi, &namespace)?;
+        let position = segment_position(&catalog, &key)?;
+        let Some(mut reading) = Reading::of(spi, namespace, &id)? else {
+            return Ok(Field::Bool(false));
+        };
+        let context =
+            reading.prepare(spi, |c| c.segments.get(position).map(|s| &s.definition).into_iter().collect())?;
+        let is_member = catalog.segments.get(position).is_some_and(|s| context.holds(&s.definition));
+        context.check()?;
+        Ok(Field::Bool(is_member))
+    })
+    .map(Returned::Value)
+}
+
+fn segment_position(catalog: &Catalog, key: &str) -> Result<usize> {
+    catalog
+        .segment_position(key)
+        .ok_or_else(|| crate::error::unknown_key("segment", key, catalog.segments.iter().map(|s| s.key.as_str())))
+}
+
+/// Since when somebody is in a segment: as stored, or, where time alone brought them in and the worker has not
+/// been there yet, the instant at which that was due.
+fn since(person: &Person, segment_id: i32, at: Timestamp) -> Timestamp {
+    person.memberships.get(&segment_id).copied().unwrap_or_else(|| person.due.map_or(at, |due| due.min(at)))
+}
+
+/// `cdp.segments(id, namespace)`
+pub fn segments(call: &Call) -> Result<Returned> {
+    let id = required(call, 0, "id")?;
+    let rows = Spi::connect(true, |spi| {
+        let namespace = namespace(spi, call, 1)?;
+        let Some(mut reading) = Reading::of(spi, namespace, &id)? else { return Ok(Vec::new()) };
+        let context = reading.prepare(spi, all)?;
+        let mut rows: Vec<(String, Timestamp)> = context
+            .catalog
+            .segments
+            .iter()
+            .filter(|segment| context.holds(&segment.definition))
+            .map(|segment| (segment.key.clone(), since(context.person, segment.id, context.at)))
+            .collect();
+        context.check()?;
+        rows.sort();
+        Ok(rows)
+    })?;
+    Ok(Returned::Rows(rows.into_iter().map(|(key, at)| vec![Field::Text(key), Field::Timestamp(at)]).collect()))
+}
+
+/// `cdp.members(segment, namespace)`: everybody in it now.
+pub fn members(call: &Call) -> Result<Returned> {
+    let key = required(call, 0, "segment")?;
+    Spi::connect(true, |spi| {
+        let namespace = namespace(spi, call, 1)?;
+        let catalog = catalog::current(spi, &namespace)?;
+        let position = segment_position(&catalog, &key)?;
+        let Some(segment) = catalog.segments.get(position) else { return Ok(Vec::new()) };
+        let at = clock::now()?;
+        let mut members: std::collections::BTreeMap<i64, Timestamp> = spi
+            .query(
+                "SELECT profile_id, since FROM _cdp.segment_members WHERE segment_id OPERATOR(pg_catalog.=) $1",
+                &[Param::Int4(segment.id)],
+            )?
+            .map(|row| Ok((row.i64(0)?, row.timestamp(1)?)))?
+            .into_iter()
+            .collect();
+        // Those that time, a definition or another transaction may have changed are asked themselves.
+        let unsure = backfill::unsettled(spi, &namespace, catalog.version, at)?;
+        let calendar = namespace.calendar();
+        for chunk in unsure.chunks(1_000) {
+            let people = backfill::read_people(spi, &catalog, &calendar, chunk)?;
+            let edges = edges::read(
+                spi,
+                &catalog,
+                people.iter().map(|person| (person, at, segment.definition.aggregates.as_slice())),
+            )?;
+            for person in &people {
+                let context = PersonContext::new(&catalog, person, at, &calendar, &edges);
+                if context.holds(&segment.definition) {
+                    members.entry(person.profile_id).or_insert_with(|| since(person, segment.id, at));
+                } else {
+                    members.remove(&person.profile_id);
+                }
+                context.check()?;
+            }
+        }
+        let ids: Vec<i64> = members.keys().copied().collect();
+        let user_ids: std::collections::HashMap<i64, String> = spi
+            .query(
+                "SELECT DISTINCT ON (profile_id) profile_id, value FROM _cdp.identifiers \
+                 WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1) AND kind_id OPERATOR(pg_catalog.=) 1 ORDER BY profile_id, linked_at, value",
+                &[Param::Int8Array(&ids)],
+            )?
+            .map(|row| Ok((row.i64(0)?, row.text(1)?)))?
+            .into_iter()
+            .collect();
+        Ok(members
+            .into_iter()
+            .map(|(id, since)| {
+                vec![Field::Int8(id), Field::optional_text(user_ids.get(&id).cloned()), Field::Timestamp(since)]
+            })
+            .collect())
+    })
+    .map(Returned::Rows)
+}
+
+/// `cdp.profile(id, namespace)`
+pub fn profile(call: &Call) -> Result<Returned> {
+    let id = required(call, 0, "id")?;
+    Spi::connect(true, |spi| {
+        let namespace = namespace(spi, call, 1)?;
+        let Some(mut reading) = Reading::of(spi, namespace, &id)? else { return Ok(Vec::new()) };
+        crate::traits::person::load_traits(spi, std::slice::from_mut(&mut reading.person))?;
+        let profile_id = reading.person.profile_id;
+        let identifiers = spi
+            .query(
+                "SELECT pg_catalog.jsonb_object_agg(t.name, t.\"values\") FROM ( \
+                     SELECT k.name, pg_catalog.jsonb_agg(i.value ORDER BY i.linked_at, i.value) AS \"values\" FROM _cdp.identifiers AS i \
+                     JOIN _cdp.identifier_kinds AS k ON k.kind_id OPERATOR(pg_catalog.=) i.kind_id \
+                     WHERE i.profile_id OPERATOR(pg_catalog.=) $1 GROUP BY k.name) AS t",
+                &[Param::Int8(profile_id)],
+            )?
+            .first(|row| Ok(row.optional_jsonb(0)))?
+            .flatten()
+            .unwrap_or_else(|| "{}".to_string());
+        let groups = spi
+            .query(
+                "SELECT pg_catalog.jsonb_object_agg(m.group_id, g.traits) FROM _cdp.group_members AS m \
+                 JOIN _cdp.groups AS g ON g.namespace_id OPERATOR(pg_catalog.=) m.namespace_id AND g.group_id OPERATOR(pg_catalog.=) m.group_id \
+                 WHERE m.profile_id OPERATOR(pg_catalog.=) $1",
+                &[Param::Int8(profile_id)],
+            )?
+            .first(|row| Ok(row.optional_jsonb(0)))?
+            .flatten()
+            .unwrap_or_else(|| "{}".to_string());
+        let context = reading.prepare(spi, all)?;
+        let computed: serde_json::Map<String, serde_json::Value> = context
+            .catalog
+            .traits
+            .iter()
+            .map(|t| (t.key.clone(), context.value(&t.definition)))
+            .filter(|(_, value)| !value.is_null())
+            .map(|(key, value)| (key, value.to_json()))
+            .collect();
+        let mut segments: Vec<String> = context
+            .catalog
+            .segments
+            .iter()
+            .filter(|s| context.holds(&s.definition))
+            .map(|s| s.key.clone())
+            .collect();
+        segments.sort();
+        context.check()?;
+        let state = &context.person.state;
+        Ok(vec![vec![
+            Field::Int8(profile_id),
+            Field::Jsonb(identifiers),
+            Field::Jsonb(json(&context.person.traits)),
+            Field::Jsonb(serde_json::Value::Object(computed).to_string()),
+            Field::TextArray(segments),
+            Field::Jsonb("{}".to_string()),
+            Field::Jsonb(groups),
+            Field::optional_timestamp(state.first_seen),
+            Field::optional_timestamp(state.last_seen),
+            Field::Int8(i64::try_from(state.event_count).unwrap_or(i64::MAX)),
+        ]])
+    })
+    .map(Returned::Rows)
+}
+
+/// `cdp.history(id, namespace)`
+pub fn history(call: &Call) -> Result<Returned> {
+    let id = required(call, 0, "id")?;
+    Spi::connect(true, |spi| {
+        let namespace = namespace(spi, call, 1)?;
+        let Some(profile_id) = resolve::find(spi, &namespace, &id, None)? else { return Ok(Vec::new()) };
+        spi.query(
+            "SELECT h.at, h.what, h.key, h.old, h.new, h.cause FROM _cdp.history AS h \
+             WHERE h.profile_id OPERATOR(pg_catalog.=) ANY ( \
+                 SELECT $1 UNION ALL SELECT pg_catalog.unnest(p.absorbed) FROM _cdp.profiles AS p WHERE p.profile_id OPERATOR(pg_catalog.=) $1) \
+             ORDER BY h.at, h.history_id",
+            &[Param::Int8(profile_id)],
+        )?
+        .map(|row| {
+            Ok(vec![
+                Field::Timestamp(row.timestamp(0)?),
+                Field::Text(row.text(1)?),
+                Field::Text(row.text(2)?),
+                Field::optional_jsonb(row.optional_jsonb(3)),
+                Field::optional_jsonb(row.optional_jsonb(4)),
+                Field::optional_text(row.optional_text(5)),
+            ])
+        })
+    })
+    .map(Returned::Rows)
+}
+
+/// `cdp.decide(id, flag, context, namespace)`
+pub fn decide(call: &Call) -> Result<Returned> {
+    let (id, flag) = (required(call, 0, "id")?, required(call, 1, "flag")?);
+    let attributes = call.jsonb(2);
+    let attributes = edges::properties_value(attributes.as_deref());
+    Spi::connect(true, |spi| {
+        let namespace = namespace(spi, call, 3)?;
+        crate::decisions::decide(spi, namespace, &id, &flag, &attributes)
+    })
+    .map(|decision| {
+        Returned::Row(vec![
+            Field::Bool(decision.allow),
+            Field::optional_text(decision.variant),
+            Field::optional_jsonb(decision.value),
+            Field::Text(decision.reason),
+            Field::TextArray(decision.reasons),
+        ])
+    })
+}
+
+/// `cdp.evaluate(id, expression, namespace)`: any expression, for one person, now.
+pub fn evaluate(call: &Call) -> Result<Returned> {
+    let (id, text) = (required(call, 0, "id")?, required(call, 1, "expression")?);
+    Spi::connect(true, |spi| {
+        let namespace = namespace(spi, call, 2)?;
+        let catalog = catalog::current(spi, &namespace)?;
+        let checked = define::check(spi, &catalog, define::Defined::Trait, None, &text).map_err(Error::from)?;
+        let profile_id = resolve::require(spi, &namespace, &id)?;
+        let value = backfill::evaluate_once(spi, &namespace, &catalog, &checked.expr, &[profile_id])?;
+        let value = value.into_iter().next().map_or(Value::Null, |(_, value)| value);
+        Ok(if value.is_null() { Field::Null } else { Field::Jsonb(json(&value)) })
+    })
+    .map(Returned::Value)
+}
+
+/// `cdp.preview(rule, namespace)`: how many people a rule has, before anything is saved.
+pub fn preview(call: &Call) -> Result<Returned> {
+    const SAMPLE: usize = 10;
+    let text = required(call, 0, "rule")?;
+    Spi::connect(true, |spi| {
+        let namespace = namespace(spi, call, 1)?;
+        let catalog = catalog::current(spi, &namespace)?;
+        let checked = define::check(spi, &catalog, define::Defined::Segment, None, &text).map_err(Error::from)?;
+        let mut members = 0i64;
+        let mut profiles = 0i64;
+        let mut sample = Vec::new();
+        let mut after = 0;
+        loop {
+            let ids = spi
+                .query(
+                    "SELECT profile_id FROM _cdp.profiles WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND profile_id OPERATOR(pg_catalog.>) $2 \
+                         AND merged_into IS NULL ORDER BY profile_id LIMIT 1000",
+                    &[Param::Int4(namespace.id), Param::Int8(after)],
+                )?
+                .map(|row| row.i64(0))?;
+            let Some(last) = ids.last() else { break };
+            after = *last;
+            profiles += ids.len() as i64;
+            for (profile_id, value) in backfill::evaluate_once(spi, &namespace, &catalog, &checked.expr, &ids)? {
+                if value == Value::Bool(true) {
+                    members += 1;
+                    if sample.len() < SAMPLE {
+                        sample.push(profile_id);
+                    }
+                }
+            }
+            crate::pg::session::check_for_interrupts();
+        }
+        Ok(vec![vec![Field::Int8(members), Field::Int8(profiles), Field::Int8Array(sample)]])
+    })
+    .map(Returned::Rows)
 }

@@ -5,6 +5,8 @@ pub mod claim;
 pub mod dead_letters;
 pub mod engine;
 pub mod leases;
+pub mod outbox;
+pub mod routes;
 pub mod secrets;
 pub mod settle;
 pub mod statistics;

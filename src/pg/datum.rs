@@ -219,6 +219,34 @@ pub unsafe fn text_array(datum: Datum) -> Vec<Option<String>> {
     }
 }
 
+/// The elements of a bigint array, without its nulls.
+///
+/// # Safety
+/// `datum` must be a valid, non-null bigint[].
+pub unsafe fn int8_array(datum: Datum) -> Vec<i64> {
+    // SAFETY: by the caller's promise; deconstruct_array allocates the two arrays it returns.
+    unsafe {
+        let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
+        let mut elements = std::ptr::null_mut();
+        let mut nulls = std::ptr::null_mut();
+        let mut length = 0;
+        pg_sys::deconstruct_array(
+            array,
+            pg_sys::INT8OID,
+            8,
+            true,
+            b'd' as std::ffi::c_char,
+            &mut elements,
+            &mut nulls,
+            &mut length,
+        );
+        (0..usize::try_from(length).unwrap_or(0))
+            .filter(|i| !*nulls.add(*i))
+            .map(|i| (*elements.add(i)).value() as i64)
+            .collect()
+    }
+}
+
 /// A one-dimensional array in the current memory context.
 pub fn array(elements: impl ExactSizeIterator<Item = Option<Datum>>, oid: Oid, length: i32, by_value: bool, align: u8) -> Datum {
     let count = elements.len();

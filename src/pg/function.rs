@@ -99,6 +99,10 @@ pub enum Returned {
     Row(Vec<Field>),
     /// A set of rows; a set of plain values has rows of one field.
     Rows(Vec<Vec<Field>>),
+    /// A row trigger went well: the row counts as inserted.
+    TriggerRow,
+    /// A statement trigger went well.
+    TriggerNothing,
 }
 
 impl Call {
@@ -155,8 +159,34 @@ impl Call {
         self.argument(index).map(|d| unsafe { datum::text_array(d) }.into_iter().flatten().collect())
     }
 
-    pub(super) fn fcinfo(&self) -> pg_sys::FunctionCallInfo {
-        self.fcinfo
+    /// What fired a trigger function; an error when it was called by hand.
+    pub(super) fn trigger(&self) -> Result<*mut pg_sys::TriggerData> {
+        // SAFETY: fcinfo is valid; its context is a TriggerData when its tag says so.
+        unsafe {
+            let context = (*self.fcinfo).context;
+            if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
+                return Err(crate::error::Error::new("39P01", "this function can only be called as a trigger"));
+            }
+            Ok(context.cast())
+        }
+    }
+
+    /// The columns of the row that fired a trigger.
+    pub fn trigger_row(&self) -> Result<TriggerRow> {
+        let trigger = self.trigger()?;
+        // SAFETY: a row trigger has a relation and a tuple with that relation's columns.
+        unsafe {
+            let tuple = (*trigger).tg_trigtuple;
+            let descriptor = (*(*trigger).tg_relation).rd_att;
+            if tuple.is_null() || descriptor.is_null() {
+                return Err(internal("a row trigger without a row"));
+            }
+            let width = usize::try_from((*descriptor).natts).unwrap_or(0);
+            let mut values = vec![Datum::from(0); width];
+            let mut nulls = vec![true; width];
+            pg_sys::heap_deform_tuple(tuple, descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
+            Ok(TriggerRow { values, nulls })
+        }
     }
 
     fn give(&self, returned: Returned) -> Result<Datum> {
@@ -164,6 +194,9 @@ impl Call {
             Returned::Value(field) => Ok(self.value_or_null(field.datum())),
             Returned::Row(fields) => self.row(&fields),
             Returned::Rows(rows) => self.rows(&rows),
+            // SAFETY: such a function is declared as a trigger and checked that it is called as one.
+            Returned::TriggerRow => Ok(unsafe { Datum::from((*self.trigger()?).tg_trigtuple) }),
+            Returned::TriggerNothing => Ok(Datum::from(0)),
         }
     }
 
@@ -219,6 +252,36 @@ unsafe fn initialise_set(fcinfo: pg_sys::FunctionCallInfo) {
         let class = pg_sys::get_call_result_type(fcinfo, std::ptr::null_mut(), std::ptr::null_mut());
         let flags = if class == pg_sys::TypeFuncClass::TYPEFUNC_SCALAR { USE_EXPECTED } else { 0 };
         pg_sys::InitMaterializedSRF(fcinfo, flags);
+    }
+}
+
+/// A row of a view or table, as a trigger sees it.
+pub struct TriggerRow {
+    values: Vec<Datum>,
+    nulls: Vec<bool>,
+}
+
+impl TriggerRow {
+    fn value(&self, column: usize) -> Option<Datum> {
+        match (self.values.get(column), self.nulls.get(column)) {
+            (Some(value), Some(false)) => Some(*value),
+            _ => None,
+        }
+    }
+
+    pub fn text(&self, column: usize) -> Option<String> {
+        // SAFETY: triggers read a column as text only where it is one.
+        self.value(column).map(|d| unsafe { datum::text(d) })
+    }
+
+    /// JSON text of a jsonb column.
+    pub fn jsonb(&self, column: usize) -> Option<String> {
+        // SAFETY: triggers read a column as jsonb only where it is one.
+        self.value(column).map(|d| unsafe { datum::jsonb_text(d) })
+    }
+
+    pub fn timestamp(&self, column: usize) -> Option<Timestamp> {
+        self.value(column).map(|d| super::clock::from_postgres(d.value() as i64))
     }
 }
 

@@ -26,9 +26,46 @@ enum View {
     Latest,
 }
 
+/// Keeps the planner to index look-ups while cdp's own statements run: their plans are kept for the life of
+/// the session, and one made while a table was still empty must not scan it when it has grown.
+struct IndexPlans {
+    seqscan: bool,
+    hashjoin: bool,
+    mergejoin: bool,
+}
+
+impl IndexPlans {
+    fn set(seqscan: bool, hashjoin: bool, mergejoin: bool) -> IndexPlans {
+        // SAFETY: plain settings of this backend's planner, put back by drop.
+        unsafe {
+            let before = IndexPlans {
+                seqscan: pg_sys::enable_seqscan,
+                hashjoin: pg_sys::enable_hashjoin,
+                mergejoin: pg_sys::enable_mergejoin,
+            };
+            pg_sys::enable_seqscan = seqscan;
+            pg_sys::enable_hashjoin = hashjoin;
+            pg_sys::enable_mergejoin = mergejoin;
+            before
+        }
+    }
+}
+
+impl Drop for IndexPlans {
+    fn drop(&mut self) {
+        // SAFETY: as above.
+        unsafe {
+            pg_sys::enable_seqscan = self.seqscan;
+            pg_sys::enable_hashjoin = self.hashjoin;
+            pg_sys::enable_mergejoin = self.mergejoin;
+        }
+    }
+}
+
 /// A connection to SPI; one for each call of a function.
 pub struct Spi {
     read_only: bool,
+    _plans: IndexPlans,
 }
 
 impl Spi {
@@ -39,7 +76,7 @@ impl Spi {
         if code != pg_sys::SPI_OK_CONNECT as i32 {
             return Err(internal(format!("SPI_connect returned {code}")));
         }
-        let connection = Spi { read_only };
+        let connection = Spi { read_only, _plans: IndexPlans::set(false, false, false) };
         body(&connection)
     }
 
@@ -75,18 +112,41 @@ impl Spi {
         rows
     }
 
-    fn run(&self, sql: &'static str, params: &[Param], view: View) -> Result<Rows> {
-        let known = PLANS.with_borrow(|plans| plans.get(&(sql.as_ptr() as usize)).copied());
-        let plan = match known {
-            Some(plan) => plan,
-            None => {
-                let plan = prepare(sql, params)?;
-                // SAFETY: the plan was just made.
-                unsafe { pg_sys::SPI_keepplan(plan) };
-                PLANS.with_borrow_mut(|plans| plans.insert(sql.as_ptr() as usize, plan));
-                plan
-            }
+    /// Runs a query and calls `each` for every row, holding no more than `fetch` rows at a time.
+    pub fn for_each(
+        &self,
+        sql: &'static str,
+        params: &[Param],
+        fetch: i64,
+        mut each: impl FnMut(&Rows) -> Result<()>,
+    ) -> Result<()> {
+        let plan = kept_plan(sql, params)?;
+        let (mut values, nulls) = datums(params);
+        // SAFETY: values and nulls have one entry for each parameter of the plan.
+        let portal = unsafe {
+            pg_sys::SPI_cursor_open(std::ptr::null(), plan, values.as_mut_ptr(), nulls.as_ptr(), self.read_only)
         };
+        if portal.is_null() {
+            return Err(internal(format!("no cursor for: {sql}")));
+        }
+        loop {
+            // SAFETY: the portal is open.
+            unsafe { pg_sys::SPI_cursor_fetch(portal, true, fetch as std::ffi::c_long) };
+            let mut rows = Rows::take();
+            if rows.processed == 0 {
+                break;
+            }
+            while rows.advance() {
+                each(&rows)?;
+            }
+        }
+        // SAFETY: the portal is open.
+        unsafe { pg_sys::SPI_cursor_close(portal) };
+        Ok(())
+    }
+
+    fn run(&self, sql: &'static str, params: &[Param], view: View) -> Result<Rows> {
+        let plan = kept_plan(sql, params)?;
         run_plan(plan, sql, params, view)
     }
 }
@@ -98,11 +158,41 @@ impl Drop for Spi {
     }
 }
 
+fn kept_plan(sql: &'static str, params: &[Param]) -> Result<pg_sys::SPIPlanPtr> {
+    let known = PLANS.with_borrow(|plans| plans.get(&(sql.as_ptr() as usize)).copied());
+    if let Some(plan) = known {
+        return Ok(plan);
+    }
+    let plan = prepare(sql, params)?;
+    // SAFETY: the plan was just made.
+    unsafe { pg_sys::SPI_keepplan(plan) };
+    PLANS.with_borrow_mut(|plans| plans.insert(sql.as_ptr() as usize, plan));
+    Ok(plan)
+}
+
+fn datums(params: &[Param]) -> (Vec<Datum>, Vec<std::ffi::c_char>) {
+    params
+        .iter()
+        .map(|param| match param.datum() {
+            Some(value) => (value, b' ' as std::ffi::c_char),
+            None => (Datum::from(0), b'n' as std::ffi::c_char),
+        })
+        .unzip()
+}
+
 fn prepare(sql: &str, params: &[Param]) -> Result<pg_sys::SPIPlanPtr> {
     let text = std::ffi::CString::new(sql).map_err(|_| internal("a statement has a NUL character"))?;
     let mut oids: Vec<_> = params.iter().map(Param::oid).collect();
+    // One plan for all parameters: they are keys or arrays of keys, never a reason for another plan.
     // SAFETY: both pointers outlive the call.
-    let plan = unsafe { pg_sys::SPI_prepare(text.as_ptr(), oids.len() as i32, oids.as_mut_ptr()) };
+    let plan = unsafe {
+        pg_sys::SPI_prepare_cursor(
+            text.as_ptr(),
+            oids.len() as i32,
+            oids.as_mut_ptr(),
+            pg_sys::CURSOR_OPT_GENERIC_PLAN as i32,
+        )
+    };
     if plan.is_null() {
         // SAFETY: SPI_result is set by SPI_prepare.
         let code = unsafe { pg_sys::SPI_result };
@@ -112,13 +202,7 @@ fn prepare(sql: &str, params: &[Param]) -> Result<pg_sys::SPIPlanPtr> {
 }
 
 fn run_plan(plan: pg_sys::SPIPlanPtr, sql: &str, params: &[Param], view: View) -> Result<Rows> {
-    let mut values = Vec::with_capacity(params.len());
-    let mut nulls = Vec::with_capacity(params.len());
-    for param in params {
-        let value = param.datum();
-        nulls.push(if value.is_none() { b'n' } else { b' ' } as std::ffi::c_char);
-        values.push(value.unwrap_or(Datum::from(0)));
-    }
+    let (mut values, nulls) = datums(params);
     // SAFETY: values and nulls have one entry for each parameter of the plan; the snapshots are valid
     // for the call. SPI_tuptable belongs to this connection until it is finished.
     let code = unsafe {
@@ -139,14 +223,7 @@ fn run_plan(plan: pg_sys::SPIPlanPtr, sql: &str, params: &[Param], view: View) -
     if code < 0 {
         return Err(internal(format!("SPI returned {code} for: {sql}")));
     }
-    // SAFETY: set by the call above.
-    unsafe {
-        let table = pg_sys::SPI_tuptable;
-        let processed = pg_sys::SPI_processed;
-        let rows = Rows { table, processed, next: 0, values: Vec::new(), nulls: Vec::new() };
-        pg_sys::SPI_tuptable = std::ptr::null_mut();
-        Ok(rows)
-    }
+    Ok(Rows::take())
 }
 
 /// The result of a statement, read row by row.
@@ -160,6 +237,22 @@ pub struct Rows {
 }
 
 impl Rows {
+    /// Takes the result of the last SPI call.
+    fn take() -> Rows {
+        // SAFETY: set by SPI; the table belongs to the connection until it is finished or freed.
+        unsafe {
+            let rows = Rows {
+                table: pg_sys::SPI_tuptable,
+                processed: pg_sys::SPI_processed,
+                next: 0,
+                values: Vec::new(),
+                nulls: Vec::new(),
+            };
+            pg_sys::SPI_tuptable = std::ptr::null_mut();
+            rows
+        }
+    }
+
     /// Moves to the next row; false when there is none.
     pub fn advance(&mut self) -> bool {
         if self.table.is_null() || self.next >= self.processed {
@@ -263,6 +356,12 @@ impl Rows {
     pub fn text_array(&self, column: usize) -> Vec<String> {
         // SAFETY: statements read a column as text[] only where it is one.
         self.value(column).map(|d| unsafe { datum::text_array(d) }).unwrap_or_default().into_iter().flatten().collect()
+    }
+
+    /// A bigint[] column; null is empty.
+    pub fn int8_array(&self, column: usize) -> Vec<i64> {
+        // SAFETY: statements read a column as bigint[] only where it is one.
+        self.value(column).map(|d| unsafe { datum::int8_array(d) }).unwrap_or_default()
     }
 
     pub fn is_null(&self, column: usize) -> bool {

@@ -8,7 +8,8 @@ use pgrx::bgworkers::{BackgroundWorkerBuilder, BackgroundWorkerStatus, BgWorkerS
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::pg_sys::{self, Datum};
 use pgrx::PgTryBuilder;
-use std::ffi::{CStr, CString};
+use std::collections::HashMap;
+use std::ffi::CStr;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -220,13 +221,31 @@ pub fn may_stay() -> bool {
     shared_catalogs(lock::try_database).unwrap_or(true)
 }
 
-/// Oid of a database; None when there is none of this name.
-pub fn database(name: &str) -> Result<Option<u32>> {
-    let Ok(name) = CString::new(name) else { return Ok(None) };
+/// The databases that allow connections, by name. Works without a database, where no index can be used.
+pub fn databases() -> Result<HashMap<String, u32>> {
     shared_catalogs(|| {
-        // SAFETY: the name is a C string; inside a transaction.
-        let oid = unsafe { pg_sys::get_database_oid(name.as_ptr(), true) };
-        Some(oid.to_u32()).filter(|oid| *oid != 0)
+        let mut found = HashMap::new();
+        // SAFETY: inside a transaction; a row of pg_database begins with the fixed columns of its struct.
+        unsafe {
+            let relation = pg_sys::table_open(pg_sys::DatabaseRelationId, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+            let none = std::ptr::null_mut();
+            let scan = pg_sys::systable_beginscan(relation, pg_sys::InvalidOid, false, none, 0, std::ptr::null_mut());
+            loop {
+                let tuple = pg_sys::systable_getnext(scan);
+                if tuple.is_null() {
+                    break;
+                }
+                let header = (*tuple).t_data;
+                let row = header.cast::<u8>().add((*header).t_hoff as usize).cast::<pg_sys::FormData_pg_database>();
+                if (*row).datallowconn {
+                    let name = CStr::from_ptr((*row).datname.data.as_ptr()).to_string_lossy().into_owned();
+                    found.insert(name, (*row).oid.to_u32());
+                }
+            }
+            pg_sys::systable_endscan(scan);
+            pg_sys::table_close(relation, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        }
+        found
     })
 }
 

@@ -1,1 +1,529 @@
-pub fn forget() {}
+//! The definitions of a namespace, compiled: what each event touches, and nothing else.
+//!
+//! Kept per session; read again when another session's change of definitions commits, or when this
+//! one's rolls back (`pg::cache`), never by time.
+
+use crate::error::{internal, state, Error, Result};
+use crate::delivery::routes::Route;
+use crate::namespaces::Namespace;
+use crate::pg::cache;
+use crate::pg::datum::Param;
+use crate::pg::spi::Spi;
+use cdp_expr::{Aggregate, Expr};
+use cdp_state::SlotSpec;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
+
+/// A computed trait.
+pub struct Trait {
+    pub id: i32,
+    pub key: String,
+    pub definition: Definition,
+}
+
+/// A segment. A manual one has no rule: people are added and removed by hand.
+pub struct Segment {
+    pub id: i32,
+    pub key: String,
+    pub name: String,
+    pub sync_to: Vec<String>,
+    pub definition: Definition,
+}
+
+/// An expression with what its evaluation needs.
+pub struct Definition {
+    /// Definition version at which it was made or last changed.
+    pub version: i32,
+    pub expression: Expr,
+    /// Traits and segments replaced by their expressions: decides when time alone changes it.
+    pub inlined: Expr,
+    /// Indexes into [`Catalog::aggregates`], through all traits and segments it refers to.
+    pub aggregates: Vec<usize>,
+    pub needs_profile: bool,
+    pub needs_groups: bool,
+}
+
+/// One event source and property in the state of a profile.
+pub struct Slot {
+    pub spec: SlotSpec,
+    pub version: i32,
+    pub event: String,
+    pub filter: Option<Expr>,
+    pub property: Option<Vec<String>>,
+    /// Canonical texts of the aggregates it answers.
+    pub answers: BTreeSet<String>,
+}
+
+/// A flag: a condition that is evaluated when somebody asks.
+pub struct Flag {
+    pub id: i32,
+    pub key: String,
+    pub definition: Definition,
+}
+
+/// An aggregate and the slot that answers it.
+pub struct BoundAggregate {
+    pub aggregate: Aggregate,
+    pub slot: usize,
+}
+
+/// What an event with some name touches; indexes into the catalog's lists.
+#[derive(Default, Clone)]
+pub struct Touched {
+    pub slots: Vec<usize>,
+    pub traits: BTreeSet<usize>,
+    pub segments: BTreeSet<usize>,
+}
+
+pub struct Catalog {
+    pub namespace_id: i32,
+    pub version: i32,
+    pub traits: Vec<Trait>,
+    pub segments: Vec<Segment>,
+    pub flags: Vec<Flag>,
+    pub slots: Vec<Slot>,
+    pub aggregates: Vec<BoundAggregate>,
+    pub routes: Vec<Route>,
+    by_event: HashMap<String, Touched>,
+    /// Touched by every event: what depends on when a person was first or last seen.
+    by_any_event: Touched,
+    /// Touched by identify and group calls.
+    by_profile: Touched,
+    trait_index: HashMap<String, usize>,
+    segment_index: HashMap<String, usize>,
+    aggregate_index: HashMap<Aggregate, usize>,
+}
+
+struct Remembered {
+    generation: u64,
+    catalogs: HashMap<i32, Rc<Catalog>>,
+}
+
+thread_local! {
+    static CATALOGS: RefCell<Remembered> = RefCell::new(Remembered { generation: 0, catalogs: HashMap::new() });
+    static WATCHED: Cell<Option<[u32; 3]>> = const { Cell::new(None) };
+}
+
+/// Forgets everything; an aborted transaction may have made part of it.
+pub fn forget() {
+    if let Ok(mut remembered) = CATALOGS.try_with(|c| c.try_borrow_mut().map(|mut r| std::mem::take(&mut r.catalogs))) {
+        if let Ok(catalogs) = remembered.as_mut() {
+            catalogs.clear();
+        }
+    }
+    WATCHED.set(None);
+}
+
+/// Makes this session hear of changes to definitions and partitions.
+pub fn watch_definitions(spi: &Spi) -> Result<[u32; 3]> {
+    if let Some(relations) = WATCHED.get() {
+        return Ok(relations);
+    }
+    let relations = spi
+        .query_latest(
+            "SELECT '_cdp.definition_versions'::pg_catalog.regclass::pg_catalog.oid::pg_catalog.int8, \
+                    '_cdp.events'::pg_catalog.regclass::pg_catalog.oid::pg_catalog.int8, \
+                    '_cdp.outbox'::pg_catalog.regclass::pg_catalog.oid::pg_catalog.int8",
+            &[],
+        )?
+        .first(|row| Ok([row.i64(0)? as u32, row.i64(1)? as u32, row.i64(2)? as u32]))?
+        .ok_or_else(|| internal("the tables of cdp are missing"))?;
+    cache::watch(relations);
+    WATCHED.set(Some(relations));
+    Ok(relations)
+}
+
+/// Takes the next version of a namespace's definitions. Changes of one namespace queue here.
+pub fn next_version(spi: &Spi, namespace: &Namespace) -> Result<i32> {
+    let version = spi
+        .query(
+            "INSERT INTO _cdp.definition_versions AS v (namespace_id, version) VALUES ($1, 1) \
+             ON CONFLICT (namespace_id) DO UPDATE SET version = v.version OPERATOR(pg_catalog.+) 1 RETURNING version",
+            &[Param::Int4(namespace.id)],
+        )?
+        .first(|row| row.i32(0))?
+        .ok_or_else(|| internal("no definition version"))?;
+    invalidate(spi)?;
+    Ok(version)
+}
+
+/// Makes every session read the definitions again once this transaction commits, and this one at once.
+pub fn invalidate(spi: &Spi) -> Result<()> {
+    let [versions, ..] = watch_definitions(spi)?;
+    cache::invalidate(versions);
+    forget();
+    Ok(())
+}
+
+/// The compiled definitions of a namespace.
+pub fn current(spi: &Spi, namespace: &Namespace) -> Result<Rc<Catalog>> {
+    watch_definitions(spi)?;
+    let generation = cache::generation();
+    let known = CATALOGS.with_borrow(|r| {
+        (r.generation == generation).then(|| r.catalogs.get(&namespace.id).cloned()).flatten()
+    });
+    if let Some(catalog) = known {
+        return Ok(catalog);
+    }
+    let catalog = Rc::new(load(spi, namespace.id)?);
+    CATALOGS.with_borrow_mut(|r| {
+        if r.generation != generation {
+            r.generation = generation;
+            r.catalogs.clear();
+        }
+        r.catalogs.insert(namespace.id, catalog.clone());
+    });
+    Ok(catalog)
+}
+
+struct Row {
+    id: i32,
+    key: String,
+    version: i32,
+    expression: Expr,
+    name: String,
+    sync_to: Vec<String>,
+}
+
+fn parse(what: &str, key: &str, text: &str) -> Result<Expr> {
+    cdp_expr::parse(text).map_err(|error| {
+        Error::new(state::INVALID_EXPRESSION, format!("{what} \"{key}\" cannot be read: {}", error.message))
+            .hint("It was stored by another version of cdp; define it again.")
+    })
+}
+
+fn load(spi: &Spi, namespace_id: i32) -> Result<Catalog> {
+    let parameters = [Param::Int4(namespace_id)];
+    let version = spi
+        .query_latest(
+            "SELECT version FROM _cdp.definition_versions WHERE namespace_id OPERATOR(pg_catalog.=) $1",
+            &parameters,
+        )?
+        .first(|row| row.i32(0))?
+        .unwrap_or(0);
+    let traits = spi
+        .query_latest(
+            "SELECT trait_id, key, version, expression FROM _cdp.traits WHERE namespace_id OPERATOR(pg_catalog.=) $1 ORDER BY trait_id",
+            &parameters,
+        )?
+        .map(|row| {
+            let key = row.text(1)?;
+            let expression = parse("trait", &key, &row.text(3)?)?;
+            Ok(Row { id: row.i32(0)?, version: row.i32(2)?, expression, name: String::new(), sync_to: Vec::new(), key })
+        })?;
+    let segments = spi
+        .query_latest(
+            "SELECT segment_id, key, version, rule, name, sync_to FROM _cdp.segments \
+             WHERE namespace_id OPERATOR(pg_catalog.=) $1 ORDER BY segment_id",
+            &parameters,
+        )?
+        .map(|row| {
+            let key = row.text(1)?;
+            let expression = parse("segment", &key, &row.text(3)?)?;
+            let name = row.optional_text(4).unwrap_or_else(|| key.clone());
+            Ok(Row { id: row.i32(0)?, version: row.i32(2)?, expression, name, sync_to: row.text_array(5), key })
+        })?;
+    let slots = spi
+        .query_latest(
+            "SELECT slot_id, version, event, filter, property, aggregates FROM _cdp.slots \
+             WHERE namespace_id OPERATOR(pg_catalog.=) $1 ORDER BY slot_id",
+            &parameters,
+        )?
+        .map(|row| {
+            let filter = row.optional_text(3).map(|text| parse("filter", "", &text)).transpose()?;
+            let property = row.text_array(4);
+            let mut aggregates = Vec::new();
+            for text in row.text_array(5) {
+                aggregates.extend(parse("aggregate", "", &text)?.aggregates().into_iter().cloned());
+            }
+            Ok((row.i32(0)?, row.i32(1)?, row.text(2)?, filter, property, aggregates))
+        })?;
+    let flags = spi
+        .query_latest(
+            "SELECT flag_id, key, version, rule FROM _cdp.flags WHERE namespace_id OPERATOR(pg_catalog.=) $1 ORDER BY flag_id",
+            &parameters,
+        )?
+        .map(|row| {
+            let key = row.text(1)?;
+            let expression = parse("flag", &key, &row.text(3)?)?;
+            Ok(Row { id: row.i32(0)?, version: row.i32(2)?, expression, name: String::new(), sync_to: Vec::new(), key })
+        })?;
+    let routes = crate::delivery::routes::load(spi, namespace_id)?;
+
+    let mut catalog = Catalog {
+        namespace_id,
+        version,
+        traits: Vec::with_capacity(traits.len()),
+        segments: Vec::with_capacity(segments.len()),
+        flags: Vec::with_capacity(flags.len()),
+        slots: Vec::with_capacity(slots.len()),
+        aggregates: Vec::new(),
+        routes,
+        by_event: HashMap::new(),
+        by_any_event: Touched::default(),
+        by_profile: Touched::default(),
+        trait_index: traits.iter().enumerate().map(|(i, t)| (t.key.clone(), i)).collect(),
+        segment_index: segments.iter().enumerate().map(|(i, s)| (s.key.clone(), i)).collect(),
+        aggregate_index: HashMap::new(),
+    };
+    for (id, version, event, filter, property, aggregates) in slots {
+        let property = Some(property).filter(|path| !path.is_empty());
+        catalog.add_slot(SlotDefinition { id: id as u32, version, event, filter, property }, aggregates.into_iter());
+    }
+    let names = Names {
+        traits: traits.iter().map(|t| (t.key.clone(), t.expression.clone())).collect(),
+        segments: segments.iter().map(|s| (s.key.clone(), s.expression.clone())).collect(),
+        events: Vec::new(),
+    };
+    for row in traits {
+        let definition = catalog.bind(&names, row.version, row.expression)?;
+        let index = catalog.traits.len();
+        catalog.register(&definition, |touched| {
+            touched.traits.insert(index);
+        });
+        catalog.traits.push(Trait { id: row.id, key: row.key, definition });
+    }
+    for row in segments {
+        let definition = catalog.bind(&names, row.version, row.expression)?;
+        let index = catalog.segments.len();
+        catalog.register(&definition, |touched| {
+            touched.segments.insert(index);
+        });
+        catalog.segments.push(Segment { id: row.id, key: row.key, name: row.name, sync_to: row.sync_to, definition });
+    }
+    for row in flags {
+        let definition = catalog.bind(&names, row.version, row.expression)?;
+        catalog.flags.push(Flag { id: row.id, key: row.key, definition });
+    }
+    Ok(catalog)
+}
+
+/// The names that expressions may use.
+pub struct Names {
+    pub traits: HashMap<String, Expr>,
+    pub segments: HashMap<String, Expr>,
+    pub events: Vec<String>,
+}
+
+impl cdp_expr::Catalog for Names {
+    fn trait_expression(&self, key: &str) -> Option<&Expr> {
+        self.traits.get(key)
+    }
+
+    fn segment_rule(&self, key: &str) -> Option<&Expr> {
+        self.segments.get(key)
+    }
+
+    fn trait_names(&self) -> Vec<String> {
+        self.traits.keys().cloned().collect()
+    }
+
+    fn segment_names(&self) -> Vec<String> {
+        self.segments.keys().cloned().collect()
+    }
+
+    fn event_names(&self) -> Vec<String> {
+        self.events.clone()
+    }
+
+    fn score_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+impl Catalog {
+    fn bind(&self, names: &Names, version: i32, expression: Expr) -> Result<Definition> {
+        let inlined = expression.inline(names);
+        let mut aggregates = Vec::new();
+        for aggregate in inlined.aggregates() {
+            let index = self.aggregate_index.get(aggregate).ok_or_else(|| {
+                internal(format!("no slot answers {}", cdp_expr::print(&Expr::Aggregate(aggregate.clone()))))
+            })?;
+            if !aggregates.contains(index) {
+                aggregates.push(*index);
+            }
+        }
+        let needs_profile = !inlined.profile_references().is_empty();
+        let needs_groups = inlined.uses_group();
+        Ok(Definition { version, expression, inlined, aggregates, needs_profile, needs_groups })
+    }
+
+    fn register(&mut self, definition: &Definition, insert: impl Fn(&mut Touched)) {
+        for index in &definition.aggregates {
+            if let Some(slot) = self.aggregates.get(*index).and_then(|a| self.slots.get(a.slot)) {
+                insert(self.by_event.entry(slot.event.clone()).or_default());
+            }
+        }
+        if definition.inlined.uses_first_or_last_seen() {
+            insert(&mut self.by_any_event);
+        }
+        if definition.needs_profile || definition.needs_groups {
+            insert(&mut self.by_profile);
+        }
+    }
+
+    /// What an event with this name touches beside [`Catalog::any_event`].
+    pub fn event(&self, name: &str) -> Option<&Touched> {
+        self.by_event.get(name)
+    }
+
+    /// What every event touches.
+    pub fn any_event(&self) -> &Touched {
+        &self.by_any_event
+    }
+
+    /// What a change of a person's traits or groups touches.
+    pub fn profile_change(&self) -> &Touched {
+        &self.by_profile
+    }
+
+    pub fn trait_by_key(&self, key: &str) -> Option<&Trait> {
+        self.trait_index.get(key).and_then(|i| self.traits.get(*i))
+    }
+
+    pub fn trait_position(&self, key: &str) -> Option<usize> {
+        self.trait_index.get(key).copied()
+    }
+
+    pub fn segment_by_key(&self, key: &str) -> Option<&Segment> {
+        self.segment_index.get(key).and_then(|i| self.segments.get(*i))
+    }
+
+    pub fn segment_position(&self, key: &str) -> Option<usize> {
+        self.segment_index.get(key).copied()
+    }
+
+    pub fn flag_by_key(&self, key: &str) -> Option<&Flag> {
+        self.flags.iter().find(|flag| flag.key == key)
+    }
+
+    /// Every definition with what it is and its key.
+    pub fn definitions(&self) -> impl Iterator<Item = (&'static str, &str, &Definition)> {
+        self.traits
+            .iter()
+            .map(|t| ("trait", t.key.as_str(), &t.definition))
+            .chain(self.segments.iter().map(|s| ("segment", s.key.as_str(), &s.definition)))
+            .chain(self.flags.iter().map(|f| ("flag", f.key.as_str(), &f.definition)))
+    }
+
+    pub fn aggregate_position(&self, aggregate: &Aggregate) -> Option<usize> {
+        self.aggregate_index.get(aggregate).copied()
+    }
+
+    /// The names of all definitions, for checking a new one.
+    pub fn names(&self, events: Vec<String>) -> Names {
+        Names {
+            traits: self.traits.iter().map(|t| (t.key.clone(), t.definition.expression.clone())).collect(),
+            segments: self.segments.iter().map(|s| (s.key.clone(), s.definition.expression.clone())).collect(),
+            events,
+        }
+    }
+}
+
+/// A catalog that also answers an expression nobody stored.
+pub struct Extended {
+    pub catalog: Catalog,
+    pub definition: Definition,
+}
+
+impl Catalog {
+    /// Adds slots for an expression; people fill them from their events, as for any newer definition.
+    pub fn with_expression(&self, expression: &Expr) -> Result<Extended> {
+        let names = self.names(Vec::new());
+        let version = self.version.saturating_add(1);
+        let mut catalog = Catalog {
+            namespace_id: self.namespace_id,
+            version,
+            traits: Vec::new(),
+            segments: Vec::new(),
+            flags: Vec::new(),
+            slots: Vec::new(),
+            aggregates: Vec::new(),
+            routes: Vec::new(),
+            by_event: HashMap::new(),
+            by_any_event: Touched::default(),
+            by_profile: Touched::default(),
+            trait_index: self.trait_index.clone(),
+            segment_index: self.segment_index.clone(),
+            aggregate_index: HashMap::new(),
+        };
+        for slot in &self.slots {
+            let aggregates = self.aggregates.iter().filter(|a| self.slots.get(a.slot).is_some_and(|s| s.spec.id() == slot.spec.id()));
+            catalog.add_slot(slot.clone_definition(), aggregates.map(|a| a.aggregate.clone()));
+        }
+        let mut next_slot = self.slots.iter().map(|s| s.spec.id()).max().unwrap_or(0);
+        for aggregate in expression.inline(&names).aggregates() {
+            if catalog.aggregate_index.contains_key(aggregate) {
+                continue;
+            }
+            next_slot += 1;
+            let slot = SlotDefinition {
+                id: next_slot,
+                version,
+                event: aggregate.source.event.clone(),
+                filter: aggregate.source.filter.as_deref().cloned(),
+                property: aggregate.property.clone(),
+            };
+            catalog.add_slot(slot, std::iter::once(aggregate.clone()));
+        }
+        for found in &self.traits {
+            let definition = catalog.bind(&names, found.definition.version, found.definition.expression.clone())?;
+            catalog.traits.push(Trait { id: found.id, key: found.key.clone(), definition });
+        }
+        for found in &self.segments {
+            let definition = catalog.bind(&names, found.definition.version, found.definition.expression.clone())?;
+            catalog.segments.push(Segment {
+                id: found.id,
+                key: found.key.clone(),
+                name: found.name.clone(),
+                sync_to: Vec::new(),
+                definition,
+            });
+        }
+        let definition = catalog.bind(&names, version, expression.clone())?;
+        Ok(Extended { catalog, definition })
+    }
+
+    fn add_slot(&mut self, slot: SlotDefinition, aggregates: impl Iterator<Item = Aggregate>) {
+        let index = self.slots.len();
+        let mut spec = SlotSpec::new(slot.id);
+        let mut answers = BTreeSet::new();
+        for aggregate in aggregates {
+            spec.add(aggregate.function, aggregate.window);
+            answers.insert(cdp_expr::print(&Expr::Aggregate(aggregate.clone())));
+            self.aggregate_index.insert(aggregate.clone(), self.aggregates.len());
+            self.aggregates.push(BoundAggregate { aggregate, slot: index });
+        }
+        self.by_event.entry(slot.event.clone()).or_default().slots.push(index);
+        let SlotDefinition { version, event, filter, property, .. } = slot;
+        self.slots.push(Slot { spec, version, event, filter, property, answers });
+    }
+}
+
+/// A slot before its aggregates are known.
+struct SlotDefinition {
+    id: u32,
+    version: i32,
+    event: String,
+    filter: Option<Expr>,
+    property: Option<Vec<String>>,
+}
+
+impl Slot {
+    fn clone_definition(&self) -> SlotDefinition {
+        SlotDefinition {
+            id: self.spec.id(),
+            version: self.version,
+            event: self.event.clone(),
+            filter: self.filter.clone(),
+            property: self.property.clone(),
+        }
+    }
+}
+
+impl cdp_state::Specs for Catalog {
+    fn spec(&self, slot: u32) -> Option<&SlotSpec> {
+        self.slots.iter().map(|s| &s.spec).find(|spec| spec.id() == slot)
+    }
+}

@@ -1,1 +1,14 @@
+//! Stages 7 and 8: events become state, state becomes trait values, exactly and on time.
+
+pub mod backfill;
 pub mod catalog;
+pub mod computed;
+pub mod context;
+pub mod define;
+pub mod edges;
+pub mod engine;
+pub mod evaluate;
+pub mod pending;
+pub mod person;
+pub mod slots;
+pub mod timers;

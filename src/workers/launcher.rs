@@ -75,7 +75,7 @@ impl Database {
         match said {
             Said::Nothing => {}
             Said::Running => pgrx::log!("cdp: workers of database \"{name}\" run"),
-            Said::Missing => pgrx::warning!("cdp: database \"{name}\" of cdp.databases does not exist"),
+            Said::Missing => pgrx::warning!("cdp: database \"{name}\" of cdp.databases does not exist or takes no connections"),
             Said::NoExtension => {
                 pgrx::log!("cdp: database \"{name}\" does not have the extension; its workers start when it does");
             }
@@ -140,13 +140,13 @@ impl Database {
         }
         if self.is_empty() {
             // The name may mean another database by now, or none.
-            match worker::database(&self.name) {
-                Ok(Some(oid)) if self.oid == Some(oid) => {}
-                Ok(found) => {
+            match worker::databases() {
+                Ok(databases) if databases.get(&self.name) == self.oid.as_ref() => {}
+                Ok(databases) => {
                     if let Some(place) = self.place.take() {
                         shared.free(place);
                     }
-                    self.oid = found;
+                    self.oid = databases.get(&self.name).copied();
                     self.workers = [Worker::new(), Worker::new()];
                 }
                 Err(error) => pgrx::warning!("cdp: pg_database cannot be read: {}", error.message),

@@ -1,0 +1,144 @@
+-- Making, changing and dropping definitions.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+CREATE VIEW cdp.namespaces AS
+    SELECT name, keywords, timezone, settings, created_at, updated_at FROM _cdp.namespaces;
+COMMENT ON VIEW cdp.namespaces IS 'Namespaces that were configured; "default" is there without being listed';
+
+CREATE VIEW _cdp.namespace_names AS
+    SELECT namespace_id, name FROM _cdp.namespaces
+    UNION ALL
+    SELECT 1, 'default'::text WHERE NOT EXISTS (SELECT FROM _cdp.namespaces WHERE namespace_id OPERATOR(pg_catalog.=) 1);
+COMMENT ON VIEW _cdp.namespace_names IS 'Names of all namespaces, the default one included';
+
+CREATE VIEW cdp.trait_definitions AS
+    SELECT n.name AS namespace, t.key, t.expression, t.result_type, t.description, t.created_at, t.updated_at
+    FROM _cdp.traits AS t JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) t.namespace_id;
+COMMENT ON VIEW cdp.trait_definitions IS 'Computed traits';
+
+CREATE VIEW cdp.segment_definitions AS
+    SELECT n.name AS namespace, s.key, s.name, s.rule, s.criteria, s.description, s.sync_to,
+        (SELECT pg_catalog.count(*) FROM _cdp.segment_members AS m WHERE m.segment_id OPERATOR(pg_catalog.=) s.segment_id) AS members,
+        s.created_at, s.updated_at
+    FROM _cdp.segments AS s JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) s.namespace_id;
+COMMENT ON VIEW cdp.segment_definitions IS 'Segments and audiences, with how many people are in each';
+
+CREATE VIEW cdp.flags AS
+    SELECT n.name AS namespace, f.key, f.rule, f.definition, f.description, f.created_at, f.updated_at
+    FROM _cdp.flags AS f JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) f.namespace_id;
+COMMENT ON VIEW cdp.flags IS 'Flags';
+
+CREATE FUNCTION cdp.define_namespace(
+    name text,
+    keywords text[] DEFAULT '{}',
+    timezone text DEFAULT 'UTC',
+    settings jsonb DEFAULT '{}'
+) RETURNS cdp.namespaces
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_define_namespace';
+COMMENT ON FUNCTION cdp.define_namespace(text, text[], text, jsonb) IS 'Makes or changes a namespace';
+REVOKE ALL ON FUNCTION cdp.define_namespace(text, text[], text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.define_namespace(text, text[], text, jsonb) TO cdp_admin;
+
+CREATE FUNCTION cdp.define_trait(
+    key text,
+    expression text,
+    description text DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS cdp.trait_definitions
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_define_trait';
+COMMENT ON FUNCTION cdp.define_trait(text, text, text, text) IS 'Makes or changes a computed trait, for everybody at once';
+REVOKE ALL ON FUNCTION cdp.define_trait(text, text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.define_trait(text, text, text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.define_segment(
+    key text,
+    rule text,
+    description text DEFAULT NULL,
+    sync_to text[] DEFAULT '{}',
+    namespace text DEFAULT NULL
+) RETURNS cdp.segment_definitions
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_define_segment';
+COMMENT ON FUNCTION cdp.define_segment(text, text, text, text[], text) IS 'Makes or changes a segment, for everybody at once';
+REVOKE ALL ON FUNCTION cdp.define_segment(text, text, text, text[], text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.define_segment(text, text, text, text[], text) TO cdp_admin;
+
+CREATE FUNCTION cdp.define_audience(
+    name text,
+    criteria jsonb,
+    sync_to text[] DEFAULT '{}',
+    namespace text DEFAULT NULL
+) RETURNS cdp.segment_definitions
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_define_audience';
+COMMENT ON FUNCTION cdp.define_audience(text, jsonb, text[], text) IS 'Makes or changes a segment from JSON criteria; its key is the slug of the name';
+REVOKE ALL ON FUNCTION cdp.define_audience(text, jsonb, text[], text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.define_audience(text, jsonb, text[], text) TO cdp_admin;
+
+CREATE FUNCTION cdp.define_flag(
+    key text,
+    rule text DEFAULT NULL,
+    definition jsonb DEFAULT NULL,
+    description text DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS cdp.flags
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_define_flag';
+COMMENT ON FUNCTION cdp.define_flag(text, text, jsonb, text, text) IS 'Makes or changes a flag';
+REVOKE ALL ON FUNCTION cdp.define_flag(text, text, jsonb, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.define_flag(text, text, jsonb, text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.drop_trait(
+    key text,
+    namespace text DEFAULT NULL
+) RETURNS void
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_drop_trait';
+COMMENT ON FUNCTION cdp.drop_trait(text, text) IS 'Drops a trait; refused while something uses it';
+REVOKE ALL ON FUNCTION cdp.drop_trait(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.drop_trait(text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.drop_segment(
+    key text,
+    namespace text DEFAULT NULL
+) RETURNS void
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_drop_segment';
+COMMENT ON FUNCTION cdp.drop_segment(text, text) IS 'Drops a segment; refused while something uses it';
+REVOKE ALL ON FUNCTION cdp.drop_segment(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.drop_segment(text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.drop_flag(
+    key text,
+    namespace text DEFAULT NULL
+) RETURNS void
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_drop_flag';
+COMMENT ON FUNCTION cdp.drop_flag(text, text) IS 'Drops a flag; refused while something uses it';
+REVOKE ALL ON FUNCTION cdp.drop_flag(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.drop_flag(text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.validate(
+    expression text,
+    kind text DEFAULT 'trait',
+    namespace text DEFAULT NULL
+) RETURNS TABLE (valid boolean, result_type text, message text, "position" integer, hint text)
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_validate';
+COMMENT ON FUNCTION cdp.validate(text, text, text) IS 'Checks an expression of a trait, segment or flag without saving it';
+REVOKE ALL ON FUNCTION cdp.validate(text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.validate(text, text, text) TO cdp_reader;
+GRANT EXECUTE ON FUNCTION cdp.validate(text, text, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp.validate(text, text, text) TO cdp_admin;
+

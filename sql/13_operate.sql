@@ -1,0 +1,24 @@
+-- Operating.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+CREATE FUNCTION cdp.rebuild(
+    id text DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS bigint
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_rebuild';
+COMMENT ON FUNCTION cdp.rebuild(text, text) IS 'Computes a person, or everybody, from the events again; returns how many people';
+REVOKE ALL ON FUNCTION cdp.rebuild(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.rebuild(text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.run_due(
+    max_seconds integer DEFAULT NULL
+) RETURNS bigint
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_run_due';
+COMMENT ON FUNCTION cdp.run_due(integer) IS 'Does the work of the background workers here and now';
+REVOKE ALL ON FUNCTION cdp.run_due(integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.run_due(integer) TO cdp_admin;
+

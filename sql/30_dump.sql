@@ -1,0 +1,45 @@
+-- What pg_dump does with the tables of the extension (docs/decisions/0002-partitions-and-dump.md): their rows
+-- are dumped, those that come with the extension left out. Partitions are ordinary tables.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+SELECT pg_catalog.pg_extension_config_dump('_cdp.namespaces', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.event_names', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.identifiers', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.identity_demotions', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.profile_merges', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.profile_splits', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.message_ids', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.quarantine', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.profiles', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.profile_traits', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.pending_folds', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.timers', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.groups', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.group_members', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.history', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.sweeps', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.definition_versions', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.traits', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.segments', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.segment_members', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.flags', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.slots', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.destinations', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.routes', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.deliveries', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.retries', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.dead_letters', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.destination_statistics', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.identifier_kinds', 'WHERE kind_id >= 1000');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.namespace_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.event_name_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.identifier_kind_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.event_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.quarantine_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.profile_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.pending_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.history_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.definition_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.slot_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.outbox_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.lease_id_seq', '');

@@ -1,0 +1,291 @@
+//! Definitions: traits, segments, audiences, flags, namespaces.
+
+use super::{namespace, required};
+use crate::error::{state, Error, Result};
+use crate::namespaces::{self, Namespace};
+use crate::pg::datum::Param;
+use crate::pg::function::{Call, Field, Returned};
+use crate::pg::spi::Spi;
+use crate::traits::define::{self, check_key, Defined, ExprOrError, SegmentRequest};
+
+/// `cdp.define_trait(key, expression, description, namespace)`
+pub fn define_trait(call: &Call) -> Result<Returned> {
+    let key = check_key("trait", call.text(0).as_deref())?;
+    let expression = required(call, 1, "expression")?;
+    Spi::connect(false, |spi| {
+        let namespace = namespace(spi, call, 3)?;
+        define::define_trait(spi, &namespace, &key, &expression, call.text(2).as_deref())?;
+        trait_row(spi, &namespace, &key)
+    })
+    .map(Returned::Row)
+}
+
+/// `cdp.define_segment(key, rule, description, sync_to, namespace)`
+pub fn define_segment(call: &Call) -> Result<Returned> {
+    let key = check_key("segment", call.text(0).as_deref())?;
+    let rule = required(call, 1, "rule")?;
+    let description = call.text(2);
+    let sync_to = call.text_array(3).unwrap_or_default();
+    let rule = cdp_expr::parse(&rule).map_err(|error| define::expression_error(&error))?;
+    Spi::connect(false, |spi| {
+        let namespace = namespace(spi, call, 4)?;
+        define::define_segment(
+            spi,
+            &namespace,
+            &SegmentRequest {
+                key: &key,
+                name: None,
+                rule: &rule,
+                criteria: None,
+                description: description.as_deref(),
+                sync_to: &sync_to,
+            },
+        )?;
+        segment_row(spi, &namespace, &key)
+    })
+    .map(Returned::Row)
+}
+
+/// `cdp.define_audience(name, criteria, sync_to, namespace)`: the key is the slug of the name.
+pub fn define_audience(call: &Call) -> Result<Returned> {
+    let name = required(call, 0, "name")?;
+    let criteria = call
+        .jsonb(1)
+        .ok_or_else(|| Error::new("22004", "argument criteria is null").hint("Give the criteria as JSON."))?;
+    let sync_to = call.text_array(2).unwrap_or_default();
+    let json = serde_json::from_str(&criteria).map_err(|error| crate::error::internal(error.to_string()))?;
+    let rule = cdp_expr::criteria(&json).map_err(|error| {
+        let raised = Error::new(state::INVALID_EXPRESSION, error.message.clone()).detail(format!("At {}.", error.path));
+        match error.hint {
+            Some(hint) => raised.hint(hint),
+            None => raised,
+        }
+    })?;
+    let key = check_key("audience", Some(&slug(&name)))?;
+    Spi::connect(false, |spi| {
+        let namespace = namespace(spi, call, 3)?;
+        define::define_segment(
+            spi,
+            &namespace,
+            &SegmentRequest {
+                key: &key,
+                name: Some(&name),
+                rule: &rule,
+                criteria: Some(&criteria),
+                description: None,
+                sync_to: &sync_to,
+            },
+        )?;
+        segment_row(spi, &namespace, &key)
+    })
+    .map(Returned::Row)
+}
+
+/// Lower case, runs of anything but letters and digits as one underscore: "High Value" → `high_value`.
+fn slug(name: &str) -> String {
+    let mut slug = String::new();
+    for c in name.chars().flat_map(char::to_lowercase) {
+        if c.is_alphanumeric() {
+            slug.push(c);
+        } else if !slug.is_empty() && !slug.ends_with('_') {
+            slug.push('_');
+        }
+    }
+    slug.trim_end_matches('_').to_string()
+}
+
+/// `cdp.define_flag(key, rule, definition, description, namespace)`
+pub fn define_flag(call: &Call) -> Result<Returned> {
+    let key = check_key("flag", call.text(0).as_deref())?;
+    let definition = call.jsonb(2);
+    let rule = match (call.text(1), &definition) {
+        (Some(rule), None) => rule,
+        (Some(_), Some(_)) => {
+            return Err(Error::new(state::INVALID_DEFINITION, "a flag has a rule or a definition, not both")
+                .hint("Give rule => '…' or definition => '{…}'."))
+        }
+        (None, Some(definition)) => rule_of(definition)?,
+        (None, None) => {
+            return Err(Error::new(state::INVALID_DEFINITION, "a flag needs a rule")
+                .hint("For example: SELECT cdp.define_flag('paywall', 'segment(\"vip\")');"))
+        }
+    };
+    Spi::connect(false, |spi| {
+        let namespace = namespace(spi, call, 4)?;
+        define::define_flag(spi, &namespace, &key, &rule, call.text(3).as_deref())?;
+        flag_row(spi, &namespace, &key)
+    })
+    .map(Returned::Row)
+}
+
+/// A definition may be written as `{"rule": "…"}`.
+fn rule_of(definition: &str) -> Result<String> {
+    let json: serde_json::Value =
+        serde_json::from_str(definition).map_err(|error| crate::error::internal(error.to_string()))?;
+    let unknown = json.as_object().and_then(|members| members.keys().find(|key| *key != "rule"));
+    match (json.get("rule").and_then(serde_json::Value::as_str), unknown) {
+        (Some(rule), None) => Ok(rule.to_string()),
+        (_, Some(key)) => Err(Error::new(state::INVALID_DEFINITION, format!("a flag definition has no member \"{}\"", crate::error::cut(key)))
+            .detail(format!("At /{key}."))
+            .hint("A definition is {\"rule\": \"…\"}.")),
+        _ => Err(Error::new(state::INVALID_DEFINITION, "a flag definition needs a rule, as text")
+            .detail("At /rule.")
+            .hint("A definition is {\"rule\": \"…\"}.")),
+    }
+}
+
+/// A row of `cdp.trait_definitions`.
+fn trait_row(spi: &Spi, namespace: &Namespace, key: &str) -> Result<Vec<Field>> {
+    spi.query(
+        "SELECT expression, result_type, description, created_at, updated_at FROM _cdp.traits \
+         WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) $2",
+        &[Param::Int4(namespace.id), Param::Text(key)],
+    )?
+    .first(|row| {
+        Ok(vec![
+            Field::Text(namespace.name.clone()),
+            Field::Text(key.to_string()),
+            Field::Text(row.text(0)?),
+            Field::Text(row.text(1)?),
+            Field::optional_text(row.optional_text(2)),
+            Field::Timestamp(row.timestamp(3)?),
+            Field::Timestamp(row.timestamp(4)?),
+        ])
+    })?
+    .ok_or_else(|| crate::error::internal("a trait was not stored"))
+}
+
+/// A row of `cdp.segment_definitions`.
+fn segment_row(spi: &Spi, namespace: &Namespace, key: &str) -> Result<Vec<Field>> {
+    spi.query(
+        "SELECT s.name, s.rule, s.criteria, s.description, s.sync_to, \
+             (SELECT pg_catalog.count(*) FROM _cdp.segment_members AS m WHERE m.segment_id OPERATOR(pg_catalog.=) s.segment_id), \
+             s.created_at, s.updated_at \
+         FROM _cdp.segments AS s WHERE s.namespace_id OPERATOR(pg_catalog.=) $1 AND s.key OPERATOR(pg_catalog.=) $2",
+        &[Param::Int4(namespace.id), Param::Text(key)],
+    )?
+    .first(|row| {
+        Ok(vec![
+            Field::Text(namespace.name.clone()),
+            Field::Text(key.to_string()),
+            Field::optional_text(row.optional_text(0)),
+            Field::Text(row.text(1)?),
+            Field::optional_jsonb(row.optional_jsonb(2)),
+            Field::optional_text(row.optional_text(3)),
+            Field::TextArray(row.text_array(4)),
+            Field::Int8(row.i64(5)?),
+            Field::Timestamp(row.timestamp(6)?),
+            Field::Timestamp(row.timestamp(7)?),
+        ])
+    })?
+    .ok_or_else(|| crate::error::internal("a segment was not stored"))
+}
+
+/// A row of `cdp.flags`.
+fn flag_row(spi: &Spi, namespace: &Namespace, key: &str) -> Result<Vec<Field>> {
+    spi.query(
+        "SELECT rule, definition, description, created_at, updated_at FROM _cdp.flags \
+         WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) $2",
+        &[Param::Int4(namespace.id), Param::Text(key)],
+    )?
+    .first(|row| {
+        Ok(vec![
+            Field::Text(namespace.name.clone()),
+            Field::Text(key.to_string()),
+            Field::optional_text(row.optional_text(0)),
+            Field::optional_jsonb(row.optional_jsonb(1)),
+            Field::optional_text(row.optional_text(2)),
+            Field::Timestamp(row.timestamp(3)?),
+            Field::Timestamp(row.timestamp(4)?),
+        ])
+    })?
+    .ok_or_else(|| crate::error::internal("a flag was not stored"))
+}
+
+fn drop(call: &Call, what: Defined) -> Result<Returned> {
+    let key = required(call, 0, "key")?;
+    Spi::connect(false, |spi| {
+        let namespace = namespace(spi, call, 1)?;
+        define::drop(spi, &namespace, what, &key)
+    })?;
+    Ok(Returned::Value(Field::Null))
+}
+
+pub fn drop_trait(call: &Call) -> Result<Returned> {
+    drop(call, Defined::Trait)
+}
+
+pub fn drop_segment(call: &Call) -> Result<Returned> {
+    drop(call, Defined::Segment)
+}
+
+pub fn drop_flag(call: &Call) -> Result<Returned> {
+    drop(call, Defined::Flag)
+}
+
+/// `cdp.define_namespace(name, keywords, timezone, settings)`
+pub fn define_namespace(call: &Call) -> Result<Returned> {
+    let name = check_key("namespace", call.text(0).as_deref())?;
+    let keywords = call.text_array(1).unwrap_or_default();
+    let timezone = call.text(2).unwrap_or_else(|| "UTC".to_string());
+    let settings = call.jsonb(3).unwrap_or_else(|| "{}".to_string());
+    Spi::connect(false, |spi| {
+        namespaces::define(spi, &name, &keywords, &timezone, &settings)?;
+        let row = spi
+            .query(
+                "SELECT name, keywords, timezone, settings, created_at, updated_at FROM _cdp.namespaces WHERE name OPERATOR(pg_catalog.=) $1",
+                &[Param::Text(&name)],
+            )?
+            .first(|row| {
+                Ok(vec![
+                    Field::Text(row.text(0)?),
+                    Field::TextArray(row.text_array(1)),
+                    Field::Text(row.text(2)?),
+                    Field::optional_jsonb(row.optional_jsonb(3)),
+                    Field::Timestamp(row.timestamp(4)?),
+                    Field::Timestamp(row.timestamp(5)?),
+                ])
+            })?;
+        row.ok_or_else(|| crate::error::internal("a namespace was not stored"))
+    })
+    .map(Returned::Row)
+}
+
+/// `cdp.validate(expression, kind, namespace)`: what is wrong with an expression, as a row.
+pub fn validate(call: &Call) -> Result<Returned> {
+    let text = required(call, 0, "expression")?;
+    let kind = required(call, 1, "kind")?;
+    let what = match kind.as_str() {
+        "trait" => Defined::Trait,
+        "segment" => Defined::Segment,
+        "flag" => Defined::Flag,
+        other => {
+            return Err(crate::error::unknown_key("kind of expression", other, ["trait", "segment", "flag"].into_iter())
+                .hint("One of trait, segment, flag."))
+        }
+    };
+    let row = Spi::connect(true, |spi| {
+        let namespace = namespace(spi, call, 2)?;
+        let catalog = crate::traits::catalog::current(spi, &namespace)?;
+        match define::check(spi, &catalog, what, None, &text) {
+            Ok(checked) => Ok(vec![
+                Field::Bool(true),
+                Field::Text(checked.result_type.to_string()),
+                Field::optional_text((!checked.warnings.is_empty()).then(|| checked.warnings.join("; "))),
+                Field::Null,
+                Field::Null,
+            ]),
+            Err(ExprOrError::Expr(error)) => Ok(vec![
+                Field::Bool(false),
+                Field::Null,
+                Field::Text(error.message),
+                Field::Int4(i32::try_from(error.position).unwrap_or(i32::MAX)),
+                Field::optional_text(error.hint.or_else(|| {
+                    (!error.expected.is_empty()).then(|| format!("Expected {}.", error.expected.join(", ")))
+                })),
+            ]),
+            Err(ExprOrError::Error(error)) => Err(error),
+        }
+    })?;
+    Ok(Returned::Rows(vec![row]))
+}

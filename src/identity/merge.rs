@@ -1,0 +1,110 @@
+//! Two profiles turn out to be one person: everything moves at once, except events, which stay where they
+//! are and are read through the survivor.
+
+use super::profile_traits;
+use crate::error::Result;
+use crate::namespaces::Namespace;
+use crate::pg::datum::Param;
+use crate::pg::spi::Spi;
+use crate::traits::person::{self, Person};
+use crate::traits::{backfill, catalog, pending};
+use cdp_value::Timestamp;
+use std::collections::{BTreeSet, HashMap};
+
+/// A merge that identity resolution decided on.
+pub struct Merge {
+    pub survivor: i64,
+    pub absorbed: i64,
+    pub message_id: Option<String>,
+    pub rule: &'static str,
+}
+
+/// Merges in order; false when one of the profiles was merged by somebody else meanwhile. The caller
+/// evaluates the survivors.
+pub fn merge(spi: &Spi, namespace: &Namespace, merges: &[Merge], now: Timestamp) -> Result<bool> {
+    if merges.is_empty() {
+        return Ok(true);
+    }
+    let ids: BTreeSet<i64> = merges.iter().flat_map(|m| [m.survivor, m.absorbed]).collect();
+    let ids: Vec<i64> = ids.into_iter().collect();
+    // Waits for whoever folds events into one of them: a merge needs all that was committed.
+    let mut people = person::lock_waiting(spi, &ids)?;
+    if people.len() != ids.len() {
+        return Ok(false);
+    }
+    let catalog = catalog::current(spi, namespace)?;
+    let calendar = namespace.calendar();
+    pending::absorb(spi, &mut people)?;
+    backfill::fill(spi, &catalog, &calendar, &mut people)?;
+    person::load_memberships(spi, &mut people)?;
+
+    let mut by_id: HashMap<i64, Person> = people.into_iter().map(|p| (p.profile_id, p)).collect();
+    for merge in merges {
+        let (Some(absorbed), Some(survivor)) = (by_id.remove(&merge.absorbed), by_id.get_mut(&merge.survivor)) else {
+            continue;
+        };
+        survivor.state.merge(&absorbed.state).map_err(|error| person::corrupt(survivor.profile_id, &error))?;
+        survivor.absorbed.push(absorbed.profile_id);
+        survivor.absorbed.extend(&absorbed.absorbed);
+        survivor.created_at = survivor.created_at.min(absorbed.created_at);
+        // Looked at as soon as either would have been.
+        survivor.due = match (survivor.due, absorbed.due) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        move_rows(spi, namespace, merge, now)?;
+        profile_traits::merge(spi, namespace, merge.survivor, merge.absorbed)?;
+    }
+    let mut survivors: Vec<Person> = by_id.into_values().filter(|p| merges.iter().any(|m| m.survivor == p.profile_id)).collect();
+    survivors.sort_by_key(|p| p.profile_id);
+    for survivor in &survivors {
+        spi.execute(
+            "UPDATE _cdp.profiles SET absorbed = $2, created_at = $3 WHERE profile_id OPERATOR(pg_catalog.=) $1",
+            &[
+                Param::Int8(survivor.profile_id),
+                Param::Int8Array(&survivor.absorbed),
+                Param::Timestamp(survivor.created_at),
+            ],
+        )?;
+    }
+    crate::traits::timers::set(spi, &survivors)?;
+    person::save(spi, &catalog, &mut survivors, now)?;
+    Ok(true)
+}
+
+/// Everything that belongs to the absorbed profile now belongs to the survivor.
+fn move_rows(spi: &Spi, namespace: &Namespace, merge: &Merge, now: Timestamp) -> Result<()> {
+    let pair = [Param::Int8(merge.survivor), Param::Int8(merge.absorbed)];
+    spi.execute(
+        "UPDATE _cdp.profiles SET merged_into = $1, absorbed = NULL, state = '\\x', computed = '\\x', due = NULL, event_count = 0, \
+             first_seen = NULL, last_seen = NULL WHERE profile_id OPERATOR(pg_catalog.=) $2",
+        &pair,
+    )?;
+    spi.execute("UPDATE _cdp.profiles SET merged_into = $1 WHERE merged_into OPERATOR(pg_catalog.=) $2", &pair)?;
+    spi.execute("UPDATE _cdp.identifiers SET profile_id = $1 WHERE profile_id OPERATOR(pg_catalog.=) $2", &pair)?;
+    spi.execute(
+        "INSERT INTO _cdp.profile_merges (absorbed_id, survivor_id, namespace_id, merged_at, message_id, rule) VALUES ($1, $2, $3, $4, $5, $6)",
+        &[
+            Param::Int8(merge.absorbed),
+            Param::Int8(merge.survivor),
+            Param::Int4(namespace.id),
+            Param::Timestamp(now),
+            Param::OptionalText(merge.message_id.as_deref()),
+            Param::Text(merge.rule),
+        ],
+    )?;
+    spi.execute(
+        "WITH moved AS (DELETE FROM _cdp.segment_members WHERE profile_id OPERATOR(pg_catalog.=) $2 RETURNING segment_id, namespace_id, since) \
+         INSERT INTO _cdp.segment_members AS m (profile_id, segment_id, namespace_id, since) SELECT $1, segment_id, namespace_id, since FROM moved \
+         ON CONFLICT (profile_id, segment_id) DO UPDATE SET since = LEAST(m.since, EXCLUDED.since)",
+        &pair,
+    )?;
+    spi.execute(
+        "WITH moved AS (DELETE FROM _cdp.group_members WHERE profile_id OPERATOR(pg_catalog.=) $2 RETURNING group_id, namespace_id, joined_at) \
+         INSERT INTO _cdp.group_members AS m (profile_id, group_id, namespace_id, joined_at) SELECT $1, group_id, namespace_id, joined_at FROM moved \
+         ON CONFLICT (profile_id, group_id) DO UPDATE SET joined_at = LEAST(m.joined_at, EXCLUDED.joined_at)",
+        &pair,
+    )?;
+    spi.execute("DELETE FROM _cdp.timers WHERE profile_id OPERATOR(pg_catalog.=) $1", &[Param::Int8(merge.absorbed)])?;
+    Ok(())
+}

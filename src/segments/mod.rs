@@ -1,0 +1,3 @@
+//! Stage 9: entering and leaving segments.
+
+pub mod transition;

@@ -1,0 +1,326 @@
+//! Definitions that are newer than a person: filled in from the person's events, by whoever meets the
+//! person first. A reader does it in memory, a writer for good, and the sweep takes everybody.
+//!
+//! Nothing is lost or counted twice meanwhile: a person is of one definition version, and a slot newer than
+//! that is computed from `_cdp.events` as a whole.
+
+use super::catalog::{self, Catalog};
+use super::context::PersonContext;
+use super::edges;
+use super::engine::{self, properties_of};
+use super::evaluate::{self, Cause, Scope, Task};
+use super::pending;
+use super::person::{self, Person};
+use crate::error::Result;
+use crate::guc;
+use crate::ingest::names;
+use crate::namespaces::{self, Namespace};
+use crate::pg::clock;
+use crate::pg::datum::Param;
+use crate::pg::spi::Spi;
+use cdp_state::{Calendar, State};
+use cdp_expr::Expr;
+use cdp_value::{Timestamp, Value};
+use std::collections::{BTreeSet, HashMap};
+
+/// People handled together by the sweep.
+const CHUNK: usize = 1_000;
+/// Rows of events held in memory at a time.
+const FETCH: i64 = 10_000;
+
+/// Brings people up to the catalog's version: slots they lack are computed from their events.
+pub fn fill(spi: &Spi, catalog: &Catalog, calendar: &dyn Calendar, people: &mut [Person]) -> Result<()> {
+    let mut wanted: BTreeSet<usize> = BTreeSet::new();
+    let mut whole = false;
+    let mut owners: HashMap<i64, usize> = HashMap::new();
+    for (position, person) in people.iter_mut().enumerate() {
+        if person.version >= catalog.version {
+            continue;
+        }
+        whole |= person.version < 0;
+        let before = wanted.len();
+        for (index, slot) in catalog.slots.iter().enumerate() {
+            if slot.version > person.version {
+                wanted.insert(index);
+                person
+                    .state
+                    .adopt(slot.spec.id(), &State::new())
+                    .map_err(|error| person::corrupt(person.profile_id, &error))?;
+            }
+        }
+        if wanted.len() > before || person.version < 0 || !wanted.is_empty() {
+            owners.extend(person.profile_ids().map(|id| (id, position)));
+        }
+    }
+    if !owners.is_empty() && (whole || !wanted.is_empty()) {
+        read_events(spi, catalog, calendar, people, &owners, &wanted, whole)?;
+    }
+    for person in people.iter_mut() {
+        if person.version < catalog.version {
+            person.version = catalog.version;
+            person.computed.keep(|id| catalog.traits.iter().any(|t| t.id == id));
+        }
+    }
+    Ok(())
+}
+
+fn read_events(
+    spi: &Spi,
+    catalog: &Catalog,
+    calendar: &dyn Calendar,
+    people: &mut [Person],
+    owners: &HashMap<i64, usize>,
+    wanted: &BTreeSet<usize>,
+    whole: bool,
+) -> Result<()> {
+    let event_names: Vec<&str> = wanted.iter().filter_map(|i| catalog.slots.get(*i)).map(|s| s.event.as_str()).collect();
+    let ids = names::look_up(spi, &event_names)?;
+    let mut slots_by_event: HashMap<i32, Vec<usize>> = HashMap::new();
+    for index in wanted {
+        if let Some(id) = catalog.slots.get(*index).and_then(|slot| ids.get(&slot.event)) {
+            slots_by_event.entry(*id).or_default().push(*index);
+        }
+    }
+    let profile_ids: Vec<i64> = owners.keys().copied().collect();
+    let event_ids: Vec<i32> = slots_by_event.keys().copied().collect();
+    let sql = if whole {
+        "SELECT e.profile_id, e.event_name_id, e.ts, e.properties, e.name, e.category FROM _cdp.events AS e \
+         WHERE e.profile_id OPERATOR(pg_catalog.=) ANY ($1) AND ($2::pg_catalog.int4[] IS NOT NULL) \
+               AND e.type OPERATOR(pg_catalog.=) ANY ('{0,2,3}'::pg_catalog.int2[])"
+    } else {
+        "SELECT e.profile_id, e.event_name_id, e.ts, e.properties, e.name, e.category FROM _cdp.events AS e \
+         WHERE e.profile_id OPERATOR(pg_catalog.=) ANY ($1) AND e.event_name_id OPERATOR(pg_catalog.=) ANY ($2)"
+    };
+    spi.for_each(sql, &[Param::Int8Array(&profile_ids), Param::Int4Array(&event_ids)], FETCH, |row| {
+        let Some(person) = owners.get(&row.i64(0)?).and_then(|i| people.get_mut(*i)) else { return Ok(()) };
+        let at = row.timestamp(2)?;
+        if person.version < 0 {
+            person.state.touch(at);
+        }
+        let Some(slots) = slots_by_event.get(&row.i32(1)?) else { return Ok(()) };
+        let mut properties: Option<Value> = None;
+        for slot in slots.iter().filter_map(|i| catalog.slots.get(*i)) {
+            if slot.version <= person.version {
+                continue;
+            }
+            let properties = properties.get_or_insert_with(|| {
+                properties_of(
+                    row.optional_jsonb(3).as_deref(),
+                    row.optional_text(4).as_deref(),
+                    row.optional_text(5).as_deref(),
+                )
+            });
+            if let Some(value) = edges::hit(slot, properties, at) {
+                person
+                    .state
+                    .fold(&slot.spec, at, value.as_ref(), calendar)
+                    .map_err(|error| person::corrupt(person.profile_id, &error))?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Loads people up to date, with what is pending, for reading.
+pub fn read_people(spi: &Spi, catalog: &Catalog, calendar: &dyn Calendar, profile_ids: &[i64]) -> Result<Vec<Person>> {
+    let mut people = person::load(spi, profile_ids)?;
+    pending::add(spi, &mut people)?;
+    fill(spi, catalog, calendar, &mut people)?;
+    evaluate::load_references(spi, catalog, &mut people)?;
+    Ok(people)
+}
+
+/// Asks for everybody of a namespace to be brought to `version`; small ones are done in this call.
+pub fn start(spi: &Spi, namespace: &Namespace, version: i32) -> Result<()> {
+    let total = spi
+        .query(
+            "SELECT pg_catalog.count(*) FROM _cdp.profiles WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND merged_into IS NULL",
+            &[Param::Int4(namespace.id)],
+        )?
+        .first(|row| row.i64(0))?
+        .unwrap_or(0);
+    if total == 0 {
+        return Ok(());
+    }
+    spi.execute(
+        "INSERT INTO _cdp.sweeps (namespace_id, version, position, total, done, started_at) VALUES ($1, $2, 0, $3, 0, $4) \
+         ON CONFLICT (namespace_id) DO UPDATE SET version = EXCLUDED.version, position = 0, total = EXCLUDED.total, done = 0, \
+             started_at = EXCLUDED.started_at",
+        &[Param::Int4(namespace.id), Param::Int4(version), Param::Int8(total), Param::Timestamp(clock::real())],
+    )?;
+    if total <= guc::backfill_in_call() {
+        while sweep_namespace(spi, namespace, CHUNK)? > 0 {}
+    }
+    Ok(())
+}
+
+/// Does part of what is left, for about `limit` people; returns how many were done.
+pub fn sweep(spi: &Spi, limit: usize) -> Result<usize> {
+    let namespaces = spi
+        .query("SELECT namespace_id FROM _cdp.sweeps ORDER BY started_at, namespace_id", &[])?
+        .map(|row| row.i32(0))?;
+    for namespace_id in namespaces {
+        let namespace = namespaces::by_id(spi, namespace_id)?;
+        let done = sweep_namespace(spi, &namespace, limit.min(CHUNK))?;
+        if done > 0 {
+            return Ok(done);
+        }
+    }
+    Ok(0)
+}
+
+fn sweep_namespace(spi: &Spi, namespace: &Namespace, limit: usize) -> Result<usize> {
+    let id = Param::Int4(namespace.id);
+    let Some((version, position)) = spi
+        .query(
+            "SELECT version, position FROM _cdp.sweeps WHERE namespace_id OPERATOR(pg_catalog.=) $1 FOR UPDATE SKIP LOCKED",
+            &[id],
+        )?
+        .first(|row| Ok((row.i32(0)?, row.i64(1)?)))?
+    else {
+        return Ok(0);
+    };
+    let stale = |after: i64| {
+        spi.query(
+            "SELECT profile_id FROM _cdp.profiles WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND profile_id OPERATOR(pg_catalog.>) $2 \
+                 AND version OPERATOR(pg_catalog.<) $3 AND merged_into IS NULL ORDER BY profile_id LIMIT $4",
+            &[id, Param::Int8(after), Param::Int4(version), Param::Int8(limit as i64)],
+        )?
+        .map(|row| row.i64(0))
+    };
+    let ids = stale(position)?;
+    let Some(last) = ids.last() else {
+        // The end was reached; whoever was held by others on the way is taken in another round.
+        if stale(0)?.is_empty() {
+            spi.execute("DELETE FROM _cdp.sweeps WHERE namespace_id OPERATOR(pg_catalog.=) $1", &[id])?;
+        } else {
+            spi.execute("UPDATE _cdp.sweeps SET position = 0 WHERE namespace_id OPERATOR(pg_catalog.=) $1", &[id])?;
+        }
+        return Ok(0);
+    };
+    let done = bring_up_to_date(spi, namespace, &ids, Cause::Definition, false)?;
+    spi.execute(
+        "UPDATE _cdp.sweeps SET position = $2, done = done OPERATOR(pg_catalog.+) $3 WHERE namespace_id OPERATOR(pg_catalog.=) $1",
+        &[id, Param::Int8(*last), Param::Int8(done as i64)],
+    )?;
+    Ok(ids.len())
+}
+
+/// Evaluates people as they are now and writes them; with `rebuild`, from their events alone. People held
+/// by others are left out unless rebuilding, which waits.
+pub fn bring_up_to_date(
+    spi: &Spi,
+    namespace: &Namespace,
+    ids: &[i64],
+    cause: Cause,
+    rebuild: bool,
+) -> Result<usize> {
+    let catalog = catalog::current(spi, namespace)?;
+    let calendar = namespace.calendar();
+    let now = clock::now()?;
+    let mut people = if rebuild { person::lock_waiting(spi, ids)? } else { person::lock(spi, ids)? };
+    pending::absorb(spi, &mut people)?;
+    if rebuild {
+        people.iter_mut().for_each(engine::reset);
+    }
+    fill(spi, &catalog, &calendar, &mut people)?;
+    evaluate::load_references(spi, &catalog, &mut people)?;
+    let mut changes = evaluate::advance(spi, &catalog, &calendar, &mut people, now)?;
+    let tasks: Vec<Task> = people.iter().map(|_| Task { scope: Scope::All, at: now, cause: cause.clone() }).collect();
+    let mut held: Vec<&mut Person> = people.iter_mut().collect();
+    changes.extend(evaluate::evaluate(spi, &catalog, &calendar, &mut held, &tasks)?);
+    engine::finish(spi, &catalog, namespace, &mut people, &changes, now)?;
+    Ok(people.len())
+}
+
+/// Computes people again from their events; all of a namespace when `ids` is None. Returns how many.
+pub fn rebuild(spi: &Spi, namespace: &Namespace, ids: Option<&[i64]>) -> Result<i64> {
+    if let Some(ids) = ids {
+        return Ok(bring_up_to_date(spi, namespace, ids, Cause::Rebuild, true)? as i64);
+    }
+    let mut after = 0;
+    let mut done = 0;
+    loop {
+        let ids = spi
+            .query(
+                "SELECT profile_id FROM _cdp.profiles WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND profile_id OPERATOR(pg_catalog.>) $2 \
+                     AND merged_into IS NULL ORDER BY profile_id LIMIT $3",
+                &[Param::Int4(namespace.id), Param::Int8(after), Param::Int8(CHUNK as i64)],
+            )?
+            .map(|row| row.i64(0))?;
+        let Some(last) = ids.last() else { return Ok(done) };
+        after = *last;
+        done += bring_up_to_date(spi, namespace, &ids, Cause::Rebuild, true)? as i64;
+        crate::pg::session::check_for_interrupts();
+    }
+}
+
+/// People of whom stored memberships may not be the last word: due by time, behind the definitions, or with
+/// events that another transaction left to be folded in.
+pub fn unsettled(spi: &Spi, namespace: &Namespace, version: i32, now: Timestamp) -> Result<Vec<i64>> {
+    let id = Param::Int4(namespace.id);
+    let mut ids: BTreeSet<i64> = spi
+        .query(
+            "SELECT profile_id FROM _cdp.timers WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND due OPERATOR(pg_catalog.<=) $2",
+            &[id, Param::Timestamp(now)],
+        )?
+        .map(|row| row.i64(0))?
+        .into_iter()
+        .collect();
+    ids.extend(
+        spi.query(
+            "SELECT COALESCE(p.merged_into, p.profile_id) FROM _cdp.pending_folds AS f \
+             JOIN _cdp.profiles AS p ON p.profile_id OPERATOR(pg_catalog.=) f.profile_id WHERE f.namespace_id OPERATOR(pg_catalog.=) $1",
+            &[id],
+        )?
+        .map(|row| row.i64(0))?,
+    );
+    let sweeping = spi
+        .query("SELECT 1 FROM _cdp.sweeps WHERE namespace_id OPERATOR(pg_catalog.=) $1", &[id])?
+        .processed;
+    if sweeping > 0 {
+        ids.extend(
+            spi.query(
+                "SELECT profile_id FROM _cdp.profiles WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND version OPERATOR(pg_catalog.<) $2 \
+                     AND merged_into IS NULL",
+                &[id, Param::Int4(version)],
+            )?
+            .map(|row| row.i64(0))?,
+        );
+    }
+    Ok(ids.into_iter().collect())
+}
+
+/// The value of an expression that is not stored, for some people, computed from their events where no slot
+/// answers it.
+pub fn evaluate_once(
+    spi: &Spi,
+    namespace: &Namespace,
+    catalog: &Catalog,
+    expression: &Expr,
+    profile_ids: &[i64],
+) -> Result<Vec<(i64, Value)>> {
+    let extended = catalog.with_expression(expression)?;
+    let calendar = namespace.calendar();
+    let at = clock::now()?;
+    let mut people = person::load(spi, profile_ids)?;
+    pending::add(spi, &mut people)?;
+    fill(spi, &extended.catalog, &calendar, &mut people)?;
+    person::load_traits(spi, &mut people)?;
+    person::load_groups(spi, &mut people)?;
+    person::load_memberships(spi, &mut people)?;
+    let edges = edges::read(
+        spi,
+        &extended.catalog,
+        people.iter().map(|person| (person, at, extended.definition.aggregates.as_slice())),
+    )?;
+    people
+        .iter()
+        .map(|person| {
+            let context = PersonContext::new(&extended.catalog, person, at, &calendar, &edges);
+            let value = context.value(&extended.definition);
+            context.check()?;
+            Ok((person.profile_id, value))
+        })
+        .collect()
+}

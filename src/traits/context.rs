@@ -1,0 +1,204 @@
+//! One person at one instant, as expressions see them.
+
+use super::catalog::{Catalog, Definition};
+use super::edges::Edges;
+use super::person::{self, Person};
+use crate::error::Result;
+use cdp_expr::{Aggregate, Context, EventSource};
+use cdp_state::{Calendar, StateError};
+use cdp_value::{AggregateFunction, AgoUnit, Timestamp, Value};
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+pub struct PersonContext<'a> {
+    pub catalog: &'a Catalog,
+    pub person: &'a Person,
+    pub at: Timestamp,
+    pub calendar: &'a dyn Calendar,
+    pub edges: &'a Edges,
+    /// Attributes that came with a question (`context.` in flags).
+    pub attributes: Option<&'a Value>,
+    /// The message at hand, for filters of routes.
+    pub message: Option<&'a Value>,
+    known: RefCell<HashMap<usize, Value>>,
+    damage: RefCell<Option<StateError>>,
+}
+
+impl<'a> PersonContext<'a> {
+    pub fn new(
+        catalog: &'a Catalog,
+        person: &'a Person,
+        at: Timestamp,
+        calendar: &'a dyn Calendar,
+        edges: &'a Edges,
+    ) -> PersonContext<'a> {
+        PersonContext {
+            catalog, person, at, calendar, edges, attributes: None, message: None, known: RefCell::default(),
+            damage: RefCell::default(),
+        }
+    }
+
+    /// The value of a definition's expression.
+    pub fn value(&self, definition: &Definition) -> Value {
+        cdp_expr::evaluate(&definition.expression, self)
+    }
+
+    /// Whether a definition's condition holds.
+    pub fn holds(&self, definition: &Definition) -> bool {
+        cdp_expr::is_true(&definition.expression, self)
+    }
+
+    /// The earliest instant after `at` at which the definition can change by time alone.
+    pub fn changes_at(&self, definition: &Definition) -> Option<Timestamp> {
+        cdp_expr::next_change(&definition.inlined, self)
+    }
+
+    /// Whether everything could be read: an expression cannot fail, so damage is told here.
+    pub fn check(&self) -> Result<()> {
+        match self.damage.borrow().as_ref() {
+            None => Ok(()),
+            Some(error) => Err(person::corrupt(self.person.profile_id, error)),
+        }
+    }
+
+    fn readable<T>(&self, read: std::result::Result<T, StateError>) -> Option<T> {
+        read.map_err(|error| self.damage.replace(Some(error))).ok()
+    }
+
+    fn seen(&self, source: &EventSource, function: AggregateFunction) -> Option<Timestamp> {
+        let aggregate = Aggregate { source: source.clone(), function, property: None, window: None };
+        let units = [AgoUnit::Days, AgoUnit::Hours, AgoUnit::Minutes];
+        // Any of the three units names the slot that knows.
+        units.into_iter().find_map(|unit| {
+            let function = match function {
+                AggregateFunction::FirstSeenAgo(_) => AggregateFunction::FirstSeenAgo(unit),
+                _ => AggregateFunction::LastSeenAgo(unit),
+            };
+            let bound = Aggregate { function, ..aggregate.clone() };
+            let position = self.catalog.aggregate_position(&bound)?;
+            let slot = self.catalog.slots.get(self.catalog.aggregates.get(position)?.slot)?;
+            match function {
+                AggregateFunction::FirstSeenAgo(_) => self.readable(self.person.state.slot_first_seen(&slot.spec))?,
+                _ => self.readable(self.person.state.slot_last_seen(&slot.spec))?,
+            }
+        })
+    }
+}
+
+impl Context for PersonContext<'_> {
+    fn now(&self) -> Timestamp {
+        self.at
+    }
+
+    fn aggregate(&self, aggregate: &Aggregate) -> Value {
+        let Some(position) = self.catalog.aggregate_position(aggregate) else {
+            return Value::Null;
+        };
+        if let Some(value) = self.known.borrow().get(&position) {
+            return value.clone();
+        }
+        let value = self.catalog.aggregates.get(position).and_then(|bound| self.catalog.slots.get(bound.slot)).map_or(
+            Value::Null,
+            |slot| {
+                self.readable(self.person.state.evaluate(
+                    &slot.spec,
+                    aggregate.function,
+                    aggregate.window,
+                    self.at,
+                    self.edges.of(self.person.profile_id, slot.spec.id()),
+                    self.calendar,
+                ))
+                .unwrap_or(Value::Null)
+            },
+        );
+        self.known.borrow_mut().insert(position, value.clone());
+        value
+    }
+
+    fn aggregate_changes_at(&self, aggregate: &Aggregate) -> Option<Timestamp> {
+        let position = self.catalog.aggregate_position(aggregate)?;
+        let slot = self.catalog.slots.get(self.catalog.aggregates.get(position)?.slot)?;
+        self.readable(self.person.state.changes_at(
+            &slot.spec,
+            aggregate.function,
+            aggregate.window,
+            self.at,
+            self.edges.of(self.person.profile_id, slot.spec.id()),
+            self.calendar,
+        ))
+        .flatten()
+    }
+
+    fn event_first_seen(&self, source: &EventSource) -> Option<Timestamp> {
+        self.seen(source, AggregateFunction::FirstSeenAgo(AgoUnit::Days))
+    }
+
+    fn event_last_seen(&self, source: &EventSource) -> Option<Timestamp> {
+        self.seen(source, AggregateFunction::LastSeenAgo(AgoUnit::Days))
+    }
+
+    fn first_seen(&self) -> Option<Timestamp> {
+        self.person.state.first_seen
+    }
+
+    fn last_seen(&self) -> Option<Timestamp> {
+        self.person.state.last_seen
+    }
+
+    fn trait_value(&self, key: &str) -> Value {
+        self.catalog.trait_by_key(key).map_or(Value::Null, |found| self.value(&found.definition))
+    }
+
+    fn segment(&self, key: &str) -> bool {
+        self.catalog.segment_by_key(key).is_some_and(|found| self.holds(&found.definition))
+    }
+
+    fn profile(&self, path: &[String]) -> Value {
+        cdp_expr::lookup(&self.person.traits, path).cloned().unwrap_or(Value::Null)
+    }
+
+    fn group(&self, path: &[String]) -> Value {
+        cdp_expr::lookup(&self.person.group, path).cloned().unwrap_or(Value::Null)
+    }
+
+    fn property(&self, path: &[String]) -> Value {
+        self.message
+            .and_then(|message| cdp_expr::lookup(message, &["properties".to_string()]))
+            .and_then(|properties| cdp_expr::lookup(properties, path))
+            .cloned()
+            .unwrap_or(Value::Null)
+    }
+
+    fn message(&self, path: &[String]) -> Value {
+        self.message.and_then(|message| cdp_expr::lookup(message, path)).cloned().unwrap_or(Value::Null)
+    }
+
+    fn context(&self, path: &[String]) -> Value {
+        self.attributes.and_then(|attributes| cdp_expr::lookup(attributes, path)).cloned().unwrap_or(Value::Null)
+    }
+
+    fn random_key(&self) -> Option<Cow<'_, str>> {
+        Some(Cow::Owned(self.person.profile_id.to_string()))
+    }
+}
+
+/// The properties of one event, for the filter of an aggregate.
+pub struct EventContext<'a> {
+    pub properties: &'a Value,
+    pub at: Timestamp,
+}
+
+impl Context for EventContext<'_> {
+    fn now(&self) -> Timestamp {
+        self.at
+    }
+
+    fn aggregate(&self, _: &Aggregate) -> Value {
+        Value::Null
+    }
+
+    fn property(&self, path: &[String]) -> Value {
+        cdp_expr::lookup(self.properties, path).cloned().unwrap_or(Value::Null)
+    }
+}

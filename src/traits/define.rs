@@ -1,0 +1,377 @@
+//! Making, changing and dropping traits, segments and flags.
+
+use super::catalog::{self, Catalog};
+use super::{backfill, slots};
+use crate::error::{state, unknown_key, Error, Result};
+use crate::namespaces::Namespace;
+use crate::pg::clock;
+use crate::pg::datum::Param;
+use crate::pg::guard::warn;
+use crate::pg::spi::Spi;
+use cdp_expr::{Checked, Expr, ExprError, Kind};
+use std::rc::Rc;
+
+/// What can be defined by an expression.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Defined {
+    Trait,
+    Segment,
+    Flag,
+}
+
+impl Defined {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Defined::Trait => "trait",
+            Defined::Segment => "segment",
+            Defined::Flag => "flag",
+        }
+    }
+
+    fn kind(self) -> Kind {
+        match self {
+            Defined::Trait => Kind::Trait,
+            Defined::Segment => Kind::Segment,
+            Defined::Flag => Kind::Flag,
+        }
+    }
+}
+
+/// Keys are what expressions and callers use, so they are plain.
+pub fn check_key(what: &str, key: Option<&str>) -> Result<String> {
+    let key = key.unwrap_or("").trim();
+    let fits = !key.is_empty()
+        && key.chars().count() <= 200
+        && key.chars().all(|c| !c.is_control())
+        && !key.contains('"');
+    if fits {
+        return Ok(key.to_string());
+    }
+    Err(Error::new(state::INVALID_DEFINITION, format!("\"{}\" is no key for a {what}", crate::error::cut(key)))
+        .hint("A key has 1 to 200 characters and neither quotation marks nor control characters, for example orders_90d."))
+}
+
+/// An error of an expression, with its position.
+pub fn expression_error(error: &ExprError) -> Error {
+    let mut raised = Error::new(state::INVALID_EXPRESSION, error.message.clone());
+    let mut detail = format!("At character {}.", error.position);
+    if !error.expected.is_empty() {
+        detail.push_str(&format!(" Expected {}.", error.expected.join(", ")));
+    }
+    raised = raised.detail(detail);
+    match &error.hint {
+        Some(hint) => raised.hint(hint.clone()),
+        None => raised,
+    }
+}
+
+/// Names of events that were seen, for suggestions; definitions are rare enough to ask each time.
+pub fn event_names(spi: &Spi) -> Result<Vec<String>> {
+    spi.query("SELECT name FROM _cdp.event_names ORDER BY event_name_id LIMIT 10000", &[])?.map(|row| row.text(0))
+}
+
+/// Parses and checks an expression against what is defined.
+pub fn check(spi: &Spi, catalog: &Catalog, what: Defined, key: Option<&str>, text: &str) -> std::result::Result<Checked, ExprOrError> {
+    let expr = cdp_expr::parse(text).map_err(ExprOrError::Expr)?;
+    check_expression(spi, catalog, what, key, &expr)
+}
+
+/// As [`check`], for an expression that was not written as text.
+pub fn check_expression(
+    spi: &Spi,
+    catalog: &Catalog,
+    what: Defined,
+    key: Option<&str>,
+    expr: &Expr,
+) -> std::result::Result<Checked, ExprOrError> {
+    let names = catalog.names(event_names(spi).map_err(ExprOrError::Error)?);
+    cdp_expr::resolve(expr, what.kind(), key, &names).map_err(ExprOrError::Expr)
+}
+
+/// An error of the expression, or of the database.
+pub enum ExprOrError {
+    Expr(ExprError),
+    Error(Error),
+}
+
+impl From<ExprOrError> for Error {
+    fn from(error: ExprOrError) -> Error {
+        match error {
+            ExprOrError::Expr(error) => expression_error(&error),
+            ExprOrError::Error(error) => error,
+        }
+    }
+}
+
+/// The latest definitions, with changes of the namespace queued behind this transaction.
+pub fn lock(spi: &Spi, namespace: &Namespace) -> Result<Rc<Catalog>> {
+    spi.query("SELECT pg_catalog.pg_advisory_xact_lock(4344914, $1)", &[Param::Int4(namespace.id)])?;
+    catalog::current(spi, namespace)
+}
+
+/// A definition about to be stored.
+pub struct New<'a> {
+    pub what: Defined,
+    pub key: &'a str,
+    pub checked: &'a Checked,
+}
+
+/// Stores what a changed set of definitions needs: slots, version, and the work of bringing people up to
+/// it. `store` writes the definition's own row with the version it is given.
+pub fn change(
+    spi: &Spi,
+    namespace: &Namespace,
+    catalog: &Catalog,
+    new: Option<New>,
+    dropped: Option<(Defined, &str)>,
+    store: impl FnOnce(i32) -> Result<()>,
+) -> Result<()> {
+    let mut names = catalog.names(Vec::new());
+    let mut rules: Vec<Expr> = Vec::new();
+    if let Some(new) = &new {
+        match new.what {
+            Defined::Trait => {
+                names.traits.insert(new.key.to_string(), new.checked.expr.clone());
+            }
+            Defined::Segment => {
+                names.segments.insert(new.key.to_string(), new.checked.expr.clone());
+            }
+            Defined::Flag => rules.push(new.checked.expr.clone()),
+        }
+    }
+    match dropped {
+        Some((Defined::Trait, key)) => {
+            names.traits.remove(key);
+        }
+        Some((Defined::Segment, key)) => {
+            names.segments.remove(key);
+        }
+        _ => {}
+    }
+    let replaced = |flag: &str| {
+        new.as_ref().is_some_and(|n| n.what == Defined::Flag && n.key == flag) || dropped == Some((Defined::Flag, flag))
+    };
+    rules.extend(catalog.flags.iter().filter(|f| !replaced(&f.key)).map(|f| f.definition.expression.clone()));
+    rules.extend(catalog.routes.iter().filter_map(|r| r.filter.clone()));
+    rules.extend(names.traits.values().cloned());
+    rules.extend(names.segments.values().cloned());
+    let inlined: Vec<Expr> = rules.iter().map(|rule| rule.inline(&names)).collect();
+
+    let version = catalog::next_version(spi, namespace)?;
+    let made = slots::store(spi, namespace, &catalog.slots, inlined.iter(), version)?;
+    store(version)?;
+    catalog::invalidate(spi)?;
+    let is_flag = new.as_ref().is_some_and(|n| n.what == Defined::Flag) || matches!(dropped, Some((Defined::Flag, _)));
+    if !is_flag || made {
+        backfill::start(spi, namespace, version)?;
+    }
+    Ok(())
+}
+
+/// Tells what a check noticed without refusing it.
+pub fn tell_warnings(checked: &Checked) {
+    for warning in &checked.warnings {
+        warn(warning, None);
+    }
+}
+
+/// Refuses to drop what others refer to, and says who does.
+pub fn refuse_if_used(catalog: &Catalog, what: Defined, key: &str) -> Result<()> {
+    let mut users: Vec<String> = catalog
+        .definitions()
+        .filter(|(_, _, definition)| match what {
+            Defined::Trait => definition.expression.trait_references().contains(&key),
+            Defined::Segment => definition.expression.segment_references().contains(&key),
+            Defined::Flag => false,
+        })
+        .map(|(kind, user, _)| format!("{kind} \"{user}\""))
+        .collect();
+    users.extend(
+        catalog
+            .routes
+            .iter()
+            .filter(|route| {
+                route.filter.as_ref().is_some_and(|filter| match what {
+                    Defined::Trait => filter.trait_references().contains(&key),
+                    Defined::Segment => filter.segment_references().contains(&key),
+                    Defined::Flag => false,
+                })
+            })
+            .map(|route| format!("a route to \"{}\"", route.destination)),
+    );
+    if users.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(state::IN_USE, format!("cannot drop {} \"{key}\" because others use it", what.as_str()))
+        .detail(format!("Used by {}.", users.join(", ")))
+        .hint("Change or drop those first."))
+}
+
+/// Stores a trait.
+pub fn define_trait(
+    spi: &Spi,
+    namespace: &Namespace,
+    key: &str,
+    text: &str,
+    description: Option<&str>,
+) -> Result<()> {
+    let catalog = lock(spi, namespace)?;
+    let checked = check(spi, &catalog, Defined::Trait, Some(key), text)?;
+    tell_warnings(&checked);
+    let expression = cdp_expr::print(&checked.expr);
+    let result_type = checked.result_type.to_string();
+    let now = clock::real();
+    let write = |version: i32| {
+        spi.execute(
+            "INSERT INTO _cdp.traits (namespace_id, key, expression, result_type, description, version, created_at, updated_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $7) \
+             ON CONFLICT (namespace_id, key) DO UPDATE SET expression = EXCLUDED.expression, result_type = EXCLUDED.result_type, \
+                 description = EXCLUDED.description, version = EXCLUDED.version, updated_at = EXCLUDED.updated_at",
+            &[
+                Param::Int4(namespace.id),
+                Param::Text(key),
+                Param::Text(&expression),
+                Param::Text(&result_type),
+                Param::OptionalText(description),
+                Param::Int4(version),
+                Param::Timestamp(now),
+            ],
+        )
+        .map(|_| ())
+    };
+    match catalog.trait_by_key(key) {
+        Some(found) if found.definition.expression == checked.expr => write(found.definition.version),
+        _ => change(
+            spi,
+            namespace,
+            &catalog,
+            Some(New { what: Defined::Trait, key, checked: &checked }),
+            None,
+            write,
+        ),
+    }
+}
+
+/// A segment as it was asked for.
+pub struct SegmentRequest<'a> {
+    pub key: &'a str,
+    pub name: Option<&'a str>,
+    pub rule: &'a Expr,
+    pub criteria: Option<&'a str>,
+    pub description: Option<&'a str>,
+    pub sync_to: &'a [String],
+}
+
+/// Stores a segment.
+pub fn define_segment(spi: &Spi, namespace: &Namespace, request: &SegmentRequest) -> Result<()> {
+    let catalog = lock(spi, namespace)?;
+    let checked = check_expression(spi, &catalog, Defined::Segment, Some(request.key), request.rule)?;
+    tell_warnings(&checked);
+    crate::delivery::routes::check_destinations(spi, namespace, request.sync_to)?;
+    let rule = cdp_expr::print(&checked.expr);
+    let sync_to: Vec<&str> = request.sync_to.iter().map(String::as_str).collect();
+    let now = clock::real();
+    let write = |version: i32| {
+        spi.execute(
+            "INSERT INTO _cdp.segments (namespace_id, key, name, rule, criteria, description, sync_to, version, created_at, updated_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9) \
+             ON CONFLICT (namespace_id, key) DO UPDATE SET name = EXCLUDED.name, rule = EXCLUDED.rule, criteria = EXCLUDED.criteria, \
+                 description = EXCLUDED.description, sync_to = EXCLUDED.sync_to, version = EXCLUDED.version, updated_at = EXCLUDED.updated_at",
+            &[
+                Param::Int4(namespace.id),
+                Param::Text(request.key),
+                Param::OptionalText(request.name),
+                Param::Text(&rule),
+                Param::OptionalJsonb(request.criteria),
+                Param::OptionalText(request.description),
+                Param::TextArray(&sync_to),
+                Param::Int4(version),
+                Param::Timestamp(now),
+            ],
+        )
+        .map(|_| ())
+    };
+    match catalog.segment_by_key(request.key) {
+        Some(found) if found.definition.expression == checked.expr => {
+            write(found.definition.version)?;
+            catalog::invalidate(spi)
+        }
+        _ => change(
+            spi,
+            namespace,
+            &catalog,
+            Some(New { what: Defined::Segment, key: request.key, checked: &checked }),
+            None,
+            write,
+        ),
+    }
+}
+
+/// Stores a flag that is one rule.
+pub fn define_flag(
+    spi: &Spi,
+    namespace: &Namespace,
+    key: &str,
+    rule: &str,
+    description: Option<&str>,
+) -> Result<()> {
+    let catalog = lock(spi, namespace)?;
+    let checked = check(spi, &catalog, Defined::Flag, Some(key), rule)?;
+    tell_warnings(&checked);
+    let rule = cdp_expr::print(&checked.expr);
+    let now = clock::real();
+    change(
+        spi,
+        namespace,
+        &catalog,
+        Some(New { what: Defined::Flag, key, checked: &checked }),
+        None,
+        |version| {
+            spi.execute(
+                "INSERT INTO _cdp.flags (namespace_id, key, rule, description, version, created_at, updated_at) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $6) \
+                 ON CONFLICT (namespace_id, key) DO UPDATE SET rule = EXCLUDED.rule, description = EXCLUDED.description, \
+                     version = EXCLUDED.version, updated_at = EXCLUDED.updated_at",
+                &[
+                    Param::Int4(namespace.id),
+                    Param::Text(key),
+                    Param::Text(&rule),
+                    Param::OptionalText(description),
+                    Param::Int4(version),
+                    Param::Timestamp(now),
+                ],
+            )
+            .map(|_| ())
+        },
+    )
+}
+
+/// Drops a trait, segment or flag that nobody uses.
+pub fn drop(spi: &Spi, namespace: &Namespace, what: Defined, key: &str) -> Result<()> {
+    let catalog = lock(spi, namespace)?;
+    let keys: Vec<&str> = catalog.definitions().filter(|(kind, _, _)| *kind == what.as_str()).map(|(_, key, _)| key).collect();
+    if !keys.contains(&key) {
+        return Err(unknown_key(what.as_str(), key, keys.into_iter()));
+    }
+    refuse_if_used(&catalog, what, key)?;
+    let parameters = [Param::Int4(namespace.id), Param::Text(key)];
+    change(spi, namespace, &catalog, None, Some((what, key)), |_| {
+        match what {
+            Defined::Trait => spi.execute(
+                "DELETE FROM _cdp.traits WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) $2",
+                &parameters,
+            )?,
+            Defined::Flag => spi.execute(
+                "DELETE FROM _cdp.flags WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) $2",
+                &parameters,
+            )?,
+            Defined::Segment => spi.execute(
+                "WITH gone AS (DELETE FROM _cdp.segments WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) $2 \
+                     RETURNING segment_id) \
+                 DELETE FROM _cdp.segment_members AS m USING gone WHERE m.segment_id OPERATOR(pg_catalog.=) gone.segment_id",
+                &parameters,
+            )?,
+        };
+        Ok(())
+    })
+}

@@ -1,0 +1,220 @@
+//! Folds a batch of events into the people they belong to, and everything that follows from it.
+
+use super::catalog::{self, Catalog};
+use super::computed::Computed;
+use super::edges::{self, properties_value};
+use super::evaluate::{self, Cause, Change, Scope, Task};
+use super::person::{self, Person};
+use super::{backfill, pending, timers};
+use crate::delivery::routes;
+use crate::error::Result;
+use crate::identity::IdentityChanges;
+use crate::ingest::Accepted;
+use crate::namespaces::Namespace;
+use crate::pg::session;
+use crate::pg::spi::Spi;
+use crate::segments::transition;
+use cdp_message::{Document, MessageType};
+use cdp_state::Calendar;
+use cdp_value::{Timestamp, Value};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+/// An event on its way into states.
+pub struct Event<'a> {
+    pub profile_id: i64,
+    pub name: &'a str,
+    pub at: Timestamp,
+    pub properties: Value,
+}
+
+/// Whether a call counts as an event of the person: track, page and screen do.
+pub fn is_event(kind: MessageType) -> bool {
+    matches!(kind, MessageType::Track | MessageType::Page | MessageType::Screen)
+}
+
+/// What expressions see as the properties of a message: those it came with, and a page's or screen's
+/// name and category where the properties do not have their own.
+pub fn properties_of(properties: Option<&str>, name: Option<&str>, category: Option<&str>) -> Value {
+    let mut value = properties_value(properties);
+    if let Value::Object(members) = &mut value {
+        for (key, text) in [("name", name), ("category", category)] {
+            if let (Some(text), Err(at)) = (text, members.binary_search_by(|m| m.0.as_str().cmp(key))) {
+                members.insert(at, (key.to_string(), Value::Text(text.to_string())));
+            }
+        }
+    }
+    value
+}
+
+/// Stages 7 to 10 for a batch that was just appended to `_cdp.events`.
+pub fn fold_batch(
+    spi: &Spi,
+    namespace: &Namespace,
+    batch: &[Accepted],
+    identity: &IdentityChanges,
+    now: Timestamp,
+) -> Result<()> {
+    if batch.is_empty() {
+        return Ok(());
+    }
+    let catalog = catalog::current(spi, namespace)?;
+    let calendar = namespace.calendar();
+    let mut people = take(spi, &catalog, &calendar, namespace, batch, identity, now)?;
+
+    let mut causes: BTreeMap<i64, Cause> = BTreeMap::new();
+    let mut events = Vec::new();
+    for accepted in batch {
+        let message = &accepted.message;
+        causes.insert(accepted.profile_id, Cause::Message(accepted.message_id.clone()));
+        if let (true, Some(name)) = (is_event(message.kind), message.event_name()) {
+            let wanted = catalog.event(name).is_some_and(|touched| !touched.slots.is_empty());
+            let properties = if wanted {
+                properties_of(
+                    message.properties.as_ref().map(Document::text),
+                    message.name.as_deref(),
+                    message.category.as_deref(),
+                )
+            } else {
+                Value::Null
+            };
+            events.push(Event { profile_id: accepted.profile_id, name, at: message.timestamp, properties });
+        }
+    }
+
+    let mut changes = evaluate::advance(spi, &catalog, &calendar, &mut people.held, now)?;
+    let tasks = fold(&catalog, &calendar, &mut people, &events, identity, &causes, now)?;
+    {
+        let mut held: Vec<&mut Person> = people.held.iter_mut().collect();
+        changes.extend(evaluate::evaluate(spi, &catalog, &calendar, &mut held, &tasks)?);
+    }
+    finish(spi, &catalog, namespace, &mut people.held, &changes, now)?;
+    pending::append(spi, namespace, &catalog, &calendar, &people.others, &events)?;
+    routes::send_messages(spi, &catalog, &calendar, namespace, batch, &people.held, now)
+}
+
+/// The people of a batch: those whose rows this transaction holds, and those held by others.
+struct People {
+    held: Vec<Person>,
+    others: HashSet<i64>,
+    /// Definition version of each held person before it was brought up to date: events already in the
+    /// table were read for every slot that is newer.
+    filled_from: HashMap<i64, i32>,
+    /// People of whom everything has to be looked at: merged, or with folds that others left behind.
+    whole: HashSet<i64>,
+}
+
+fn take(
+    spi: &Spi,
+    catalog: &Catalog,
+    calendar: &dyn Calendar,
+    namespace: &Namespace,
+    batch: &[Accepted],
+    identity: &IdentityChanges,
+    now: Timestamp,
+) -> Result<People> {
+    let wanted: BTreeSet<i64> = batch.iter().map(|a| a.profile_id).collect();
+    let existing: Vec<i64> = wanted.iter().copied().filter(|id| !identity.created.contains(id)).collect();
+    // With one snapshot for the whole transaction, a row changed since would make it fail: the events
+    // wait in the pending table instead.
+    let mut held = if existing.is_empty() || session::has_transaction_snapshot() {
+        Vec::new()
+    } else {
+        person::lock(spi, &existing)?
+    };
+    let locked: HashSet<i64> = held.iter().map(|p| p.profile_id).collect();
+    let others = existing.into_iter().filter(|id| !locked.contains(id)).collect();
+    held.extend(
+        wanted.iter().filter(|id| identity.created.contains(id)).map(|id| Person::new(*id, namespace.id, now, catalog.version)),
+    );
+    let mut whole = pending::absorb(spi, &mut held)?;
+    whole.extend(&identity.merged);
+    let filled_from = held.iter().map(|p| (p.profile_id, p.version)).collect();
+    backfill::fill(spi, catalog, calendar, &mut held)?;
+    evaluate::load_references(spi, catalog, &mut held)?;
+    Ok(People { held, others, filled_from, whole })
+}
+
+/// Adds the events to the states of the people held, and says what has to be evaluated.
+fn fold(
+    catalog: &Catalog,
+    calendar: &dyn Calendar,
+    people: &mut People,
+    events: &[Event],
+    identity: &IdentityChanges,
+    causes: &BTreeMap<i64, Cause>,
+    now: Timestamp,
+) -> Result<Vec<Task>> {
+    let positions: HashMap<i64, usize> = people.held.iter().enumerate().map(|(i, p)| (p.profile_id, i)).collect();
+    let mut tasks: Vec<Task> = people
+        .held
+        .iter()
+        .map(|person| Task {
+            scope: if people.whole.contains(&person.profile_id)
+                || people.filled_from.get(&person.profile_id).is_some_and(|v| *v < catalog.version)
+            {
+                Scope::All
+            } else {
+                Scope::Some { traits: BTreeSet::new(), segments: BTreeSet::new() }
+            },
+            at: now,
+            cause: causes.get(&person.profile_id).cloned().unwrap_or(Cause::Time),
+        })
+        .collect();
+    let widen = |task: &mut Task, touched: &catalog::Touched| {
+        if let Scope::Some { traits, segments } = &mut task.scope {
+            traits.extend(&touched.traits);
+            segments.extend(&touched.segments);
+        }
+    };
+    for event in events {
+        let Some(position) = positions.get(&event.profile_id) else { continue };
+        let (Some(person), Some(task)) = (people.held.get_mut(*position), tasks.get_mut(*position)) else { continue };
+        person.state.touch(event.at);
+        widen(task, catalog.any_event());
+        let Some(touched) = catalog.event(event.name) else { continue };
+        widen(task, touched);
+        let filled_from = people.filled_from.get(&event.profile_id).copied().unwrap_or(0);
+        for slot in touched.slots.iter().filter_map(|i| catalog.slots.get(*i)) {
+            // A slot newer than the person was just filled from the events table, this event included.
+            if slot.version > filled_from {
+                continue;
+            }
+            if let Some(value) = edges::hit(slot, &event.properties, event.at) {
+                person
+                    .state
+                    .fold(&slot.spec, event.at, value.as_ref(), calendar)
+                    .map_err(|error| person::corrupt(event.profile_id, &error))?;
+            }
+        }
+    }
+    for (person, task) in people.held.iter().zip(tasks.iter_mut()) {
+        if identity.traits_changed.contains(&person.profile_id) {
+            widen(task, catalog.profile_change());
+        }
+    }
+    Ok(tasks)
+}
+
+/// Writes people and what changed for them.
+pub fn finish(
+    spi: &Spi,
+    catalog: &Catalog,
+    namespace: &Namespace,
+    people: &mut [Person],
+    changes: &[Change],
+    now: Timestamp,
+) -> Result<()> {
+    timers::set(spi, people)?;
+    person::save(spi, catalog, people, now)?;
+    transition::write(spi, catalog, changes)?;
+    routes::send_changes(spi, catalog, namespace, people, changes, now)
+}
+
+/// Computes people from their events alone, forgetting state, values and pending folds; memberships
+/// stay, so that only real differences count as changes.
+pub fn reset(person: &mut Person) {
+    person.version = -1;
+    person.state = cdp_state::State::default();
+    person.computed = Computed::default();
+    person.due = None;
+}

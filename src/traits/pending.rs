@@ -1,0 +1,145 @@
+//! Events of people whose row another transaction holds: kept beside it as a state of their own, added
+//! by readers, and folded in for good by the next writer or the worker. Nobody waits.
+
+use super::catalog::{self, Catalog};
+use super::edges;
+use super::engine::{self, Event};
+use super::evaluate::{self, Cause, Scope, Task};
+use super::person::{self, Person};
+use super::backfill;
+use crate::error::Result;
+use crate::namespaces::{self, Namespace};
+use crate::pg::clock;
+use crate::pg::datum::Param;
+use crate::pg::spi::Spi;
+use cdp_state::{Calendar, State};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// Stores the events of people held by others.
+pub fn append(
+    spi: &Spi,
+    namespace: &Namespace,
+    catalog: &Catalog,
+    calendar: &dyn Calendar,
+    others: &HashSet<i64>,
+    events: &[Event],
+) -> Result<()> {
+    if others.is_empty() {
+        return Ok(());
+    }
+    // Also for people without an event in this batch: their traits changed, which the worker has to see.
+    let mut states: BTreeMap<i64, State> = others.iter().map(|id| (*id, State::default())).collect();
+    for event in events {
+        let Some(state) = states.get_mut(&event.profile_id) else { continue };
+        state.touch(event.at);
+        let Some(touched) = catalog.event(event.name) else { continue };
+        for slot in touched.slots.iter().filter_map(|i| catalog.slots.get(*i)) {
+            if let Some(value) = edges::hit(slot, &event.properties, event.at) {
+                state
+                    .fold(&slot.spec, event.at, value.as_ref(), calendar)
+                    .map_err(|error| person::corrupt(event.profile_id, &error))?;
+            }
+        }
+    }
+    let ids: Vec<i64> = states.keys().copied().collect();
+    let encoded: Vec<Vec<u8>> = states.values().map(State::encode).collect();
+    let encoded: Vec<&[u8]> = encoded.iter().map(Vec::as_slice).collect();
+    spi.execute(
+        "INSERT INTO _cdp.pending_folds (namespace_id, version, profile_id, state) \
+         SELECT $1, $2, p, s FROM ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4)) AS t (p, s)",
+        &[Param::Int4(namespace.id), Param::Int4(catalog.version), Param::Int8Array(&ids), Param::BytesArray(&encoded)],
+    )?;
+    Ok(())
+}
+
+fn merge(person: &mut Person, version: i32, bytes: &[u8]) -> Result<()> {
+    let merged = State::decode(bytes).and_then(|delta| person.state.merge(&delta));
+    merged.map_err(|error| person::corrupt(person.profile_id, &error))?;
+    // The delta knows the slots of its version only. Slots the person has and the delta lacks, or the other
+    // way round, are filled again from the events, which are visible wherever the delta is.
+    person.version = person.version.min(version);
+    Ok(())
+}
+
+/// Folds what is pending into people whose rows this transaction holds; returns whom that changed.
+pub fn absorb(spi: &Spi, people: &mut [Person]) -> Result<HashSet<i64>> {
+    let mut changed = HashSet::new();
+    let ids: Vec<i64> = people.iter().filter(|p| !p.is_new).flat_map(Person::profile_ids).collect();
+    if ids.is_empty() {
+        return Ok(changed);
+    }
+    let mut rows = spi.query(
+        "DELETE FROM _cdp.pending_folds WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1) RETURNING profile_id, version, state",
+        &[Param::Int8Array(&ids)],
+    )?;
+    if rows.processed == 0 {
+        return Ok(changed);
+    }
+    let owners = owners(people);
+    while rows.advance() {
+        if let Some(person) = owners.get(&rows.i64(0)?).and_then(|i| people.get_mut(*i)) {
+            merge(person, rows.i32(1)?, &rows.bytes(2)?)?;
+            changed.insert(person.profile_id);
+        }
+    }
+    Ok(changed)
+}
+
+/// Positions of people by every profile id that is theirs.
+fn owners(people: &[Person]) -> HashMap<i64, usize> {
+    people.iter().enumerate().flat_map(|(i, p)| p.profile_ids().map(move |id| (id, i))).collect()
+}
+
+/// Adds what is pending to people that are only read.
+pub fn add(spi: &Spi, people: &mut [Person]) -> Result<()> {
+    let ids: Vec<i64> = people.iter().flat_map(Person::profile_ids).collect();
+    let mut rows = spi.query(
+        "SELECT profile_id, version, state FROM _cdp.pending_folds WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1)",
+        &[Param::Int8Array(&ids)],
+    )?;
+    if rows.processed == 0 {
+        return Ok(());
+    }
+    let owners = owners(people);
+    while rows.advance() {
+        if let Some(person) = owners.get(&rows.i64(0)?).and_then(|i| people.get_mut(*i)) {
+            merge(person, rows.i32(1)?, &rows.bytes(2)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// Folds for good what is pending, for up to `limit` people; returns how many were done.
+pub fn fold_pending(spi: &Spi, limit: usize) -> Result<usize> {
+    let waiting = spi
+        .query(
+            "SELECT DISTINCT p.namespace_id, COALESCE(p.merged_into, p.profile_id) \
+             FROM (SELECT profile_id FROM _cdp.pending_folds LIMIT $1) AS f \
+             JOIN _cdp.profiles AS p ON p.profile_id OPERATOR(pg_catalog.=) f.profile_id",
+            &[Param::Int8(limit as i64)],
+        )?
+        .map(|row| Ok((row.i32(0)?, row.i64(1)?)))?;
+    let mut by_namespace: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
+    for (namespace_id, profile_id) in waiting {
+        by_namespace.entry(namespace_id).or_default().push(profile_id);
+    }
+    let mut done = 0;
+    for (namespace_id, ids) in by_namespace {
+        let namespace = namespaces::by_id(spi, namespace_id)?;
+        let catalog = catalog::current(spi, &namespace)?;
+        let calendar = namespace.calendar();
+        let now = clock::now()?;
+        let mut people = person::lock(spi, &ids)?;
+        absorb(spi, &mut people)?;
+        backfill::fill(spi, &catalog, &calendar, &mut people)?;
+        evaluate::load_references(spi, &catalog, &mut people)?;
+        let mut changes = evaluate::advance(spi, &catalog, &calendar, &mut people, now)?;
+        let tasks: Vec<Task> =
+            people.iter().map(|_| Task { scope: Scope::All, at: now, cause: Cause::Time }).collect();
+        let mut held: Vec<&mut Person> = people.iter_mut().collect();
+        changes.extend(evaluate::evaluate(spi, &catalog, &calendar, &mut held, &tasks)?);
+        engine::finish(spi, &catalog, &namespace, &mut people, &changes, now)?;
+        done += people.len();
+    }
+    Ok(done)
+}

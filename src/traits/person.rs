@@ -1,0 +1,242 @@
+//! People in memory: loaded together, worked on, saved together.
+
+use super::catalog::Catalog;
+use super::computed::Computed;
+use crate::error::{state, Error, Result};
+use crate::pg::datum::Param;
+use crate::pg::spi::{Rows, Spi};
+use cdp_state::{State, StateError};
+use cdp_value::{Timestamp, Value};
+use std::collections::HashMap;
+
+/// The stored state of a profile is damaged.
+pub fn corrupt(profile_id: i64, error: &StateError) -> Error {
+    Error::new(state::CORRUPT_STATE, format!("the stored state of profile {profile_id} cannot be read: {error}"))
+        .hint("SELECT cdp.rebuild(id) computes it again from the person's events.")
+}
+
+/// One person with all that evaluation needs.
+pub struct Person {
+    pub profile_id: i64,
+    pub namespace_id: i32,
+    pub created_at: Timestamp,
+    /// Profiles that were merged into this one; their events are this person's.
+    pub absorbed: Vec<i64>,
+    /// Definition version that `state` and `computed` cover.
+    pub version: i32,
+    pub state: State,
+    pub computed: Computed,
+    /// No value changes by time alone before this instant.
+    pub due: Option<Timestamp>,
+    /// What `due` was when the person was loaded, which is what the timer is set to.
+    pub timer: Option<Timestamp>,
+    /// Segments the person is in, by id, and since when.
+    pub memberships: HashMap<i32, Timestamp>,
+    /// Traits of identify calls; loaded where something refers to them.
+    pub traits: Value,
+    /// Traits of the group joined last; loaded where something refers to them.
+    pub group: Value,
+    /// Whether the row has yet to be made.
+    pub is_new: bool,
+}
+
+impl Person {
+    /// Somebody nothing is known of yet.
+    pub fn new(profile_id: i64, namespace_id: i32, created_at: Timestamp, version: i32) -> Person {
+        Person {
+            profile_id,
+            namespace_id,
+            created_at,
+            absorbed: Vec::new(),
+            version,
+            state: State::default(),
+            computed: Computed::default(),
+            due: None,
+            timer: None,
+            memberships: HashMap::new(),
+            traits: Value::Object(Vec::new()),
+            group: Value::Null,
+            is_new: true,
+        }
+    }
+
+    /// The profiles under which this person's events are stored.
+    pub fn profile_ids(&self) -> impl Iterator<Item = i64> + '_ {
+        std::iter::once(self.profile_id).chain(self.absorbed.iter().copied())
+    }
+
+    fn read(row: &Rows) -> Result<Person> {
+        let profile_id = row.i64(0)?;
+        let state = State::decode(&row.bytes(3)?).map_err(|error| corrupt(profile_id, &error))?;
+        Ok(Person {
+            profile_id,
+            namespace_id: row.i32(1)?,
+            version: row.i32(2)?,
+            state,
+            computed: Computed::decode(&row.bytes(4)?)?,
+            due: row.optional_timestamp(5),
+            timer: row.optional_timestamp(5),
+            created_at: row.timestamp(6)?,
+            absorbed: row.int8_array(7),
+            memberships: HashMap::new(),
+            traits: Value::Object(Vec::new()),
+            group: Value::Null,
+            is_new: false,
+        })
+    }
+}
+
+/// Loads people for reading. Profiles that do not exist or were merged away are left out.
+pub fn load(spi: &Spi, profile_ids: &[i64]) -> Result<Vec<Person>> {
+    spi.query(
+        "SELECT profile_id, namespace_id, version, state, computed, due, created_at, absorbed FROM _cdp.profiles \
+         WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1) AND merged_into IS NULL ORDER BY profile_id",
+        &[Param::Int8Array(profile_ids)],
+    )?
+    .map(Person::read)
+}
+
+/// Locks and loads those people that no other transaction holds, in key order. The rows of the others
+/// are not waited for: their events go to `_cdp.pending_folds`.
+pub fn lock(spi: &Spi, profile_ids: &[i64]) -> Result<Vec<Person>> {
+    spi.query(
+        "SELECT profile_id, namespace_id, version, state, computed, due, created_at, absorbed FROM _cdp.profiles \
+         WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1) AND merged_into IS NULL ORDER BY profile_id FOR UPDATE SKIP LOCKED",
+        &[Param::Int8Array(profile_ids)],
+    )?
+    .map(Person::read)
+}
+
+/// Locks and loads people, waiting for whoever holds them, in key order.
+pub fn lock_waiting(spi: &Spi, profile_ids: &[i64]) -> Result<Vec<Person>> {
+    spi.query(
+        "SELECT profile_id, namespace_id, version, state, computed, due, created_at, absorbed FROM _cdp.profiles \
+         WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1) AND merged_into IS NULL ORDER BY profile_id FOR UPDATE",
+        &[Param::Int8Array(profile_ids)],
+    )?
+    .map(Person::read)
+}
+
+/// Adds the segments people are in.
+pub fn load_memberships(spi: &Spi, people: &mut [Person]) -> Result<()> {
+    let ids: Vec<i64> = people.iter().filter(|p| !p.is_new).map(|p| p.profile_id).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let mut rows = spi.query(
+        "SELECT profile_id, segment_id, since FROM _cdp.segment_members WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1)",
+        &[Param::Int8Array(&ids)],
+    )?;
+    let positions: HashMap<i64, usize> = people.iter().enumerate().map(|(i, p)| (p.profile_id, i)).collect();
+    while rows.advance() {
+        if let Some(person) = positions.get(&rows.i64(0)?).and_then(|i| people.get_mut(*i)) {
+            person.memberships.insert(rows.i32(1)?, rows.timestamp(2)?);
+        }
+    }
+    Ok(())
+}
+
+fn json_value(text: &str) -> Value {
+    serde_json::from_str::<serde_json::Value>(text).map_or(Value::Null, |json| Value::from_json(&json))
+}
+
+/// Adds the traits of identify calls.
+pub fn load_traits(spi: &Spi, people: &mut [Person]) -> Result<()> {
+    let ids: Vec<i64> = people.iter().map(|p| p.profile_id).collect();
+    let mut rows = spi.query(
+        "SELECT profile_id, traits FROM _cdp.profile_traits WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1)",
+        &[Param::Int8Array(&ids)],
+    )?;
+    let positions: HashMap<i64, usize> = people.iter().enumerate().map(|(i, p)| (p.profile_id, i)).collect();
+    while rows.advance() {
+        if let Some(person) = positions.get(&rows.i64(0)?).and_then(|i| people.get_mut(*i)) {
+            person.traits = json_value(&rows.optional_jsonb(1).unwrap_or_default());
+        }
+    }
+    Ok(())
+}
+
+/// Adds the traits of the group each person joined last.
+pub fn load_groups(spi: &Spi, people: &mut [Person]) -> Result<()> {
+    let ids: Vec<i64> = people.iter().map(|p| p.profile_id).collect();
+    let mut rows = spi.query(
+        "SELECT DISTINCT ON (m.profile_id) m.profile_id, g.traits FROM _cdp.group_members AS m \
+         JOIN _cdp.groups AS g ON g.namespace_id OPERATOR(pg_catalog.=) m.namespace_id AND g.group_id OPERATOR(pg_catalog.=) m.group_id \
+         WHERE m.profile_id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY m.profile_id, m.joined_at DESC, m.group_id",
+        &[Param::Int8Array(&ids)],
+    )?;
+    let positions: HashMap<i64, usize> = people.iter().enumerate().map(|(i, p)| (p.profile_id, i)).collect();
+    while rows.advance() {
+        if let Some(person) = positions.get(&rows.i64(0)?).and_then(|i| people.get_mut(*i)) {
+            person.group = json_value(&rows.optional_jsonb(1).unwrap_or_default());
+        }
+    }
+    Ok(())
+}
+
+/// Writes people back: one row each, whatever the number of their traits.
+pub fn save(spi: &Spi, catalog: &Catalog, people: &mut [Person], now: Timestamp) -> Result<()> {
+    if people.is_empty() {
+        return Ok(());
+    }
+    let mut states = Vec::with_capacity(people.len());
+    let mut computed = Vec::with_capacity(people.len());
+    for person in people.iter_mut() {
+        person.state.compact_changed(catalog, now).map_err(|error| corrupt(person.profile_id, &error))?;
+        states.push(person.state.encode());
+        computed.push(person.computed.encode());
+    }
+    for is_new in [true, false] {
+        let chosen: Vec<usize> = (0..people.len()).filter(|i| people[*i].is_new == is_new).collect();
+        if chosen.is_empty() {
+            continue;
+        }
+        let each = || chosen.iter().map(|i| &people[*i]);
+        let ids: Vec<i64> = each().map(|p| p.profile_id).collect();
+        let versions: Vec<i32> = each().map(|p| p.version).collect();
+        let dues: Vec<Option<i64>> = each().map(|p| p.due).collect();
+        let created: Vec<i64> = each().map(|p| p.created_at).collect();
+        let first: Vec<Option<i64>> = each().map(|p| p.state.first_seen).collect();
+        let last: Vec<Option<i64>> = each().map(|p| p.state.last_seen).collect();
+        let counts: Vec<i64> = each().map(|p| p.state.event_count as i64).collect();
+        let namespaces: Vec<i32> = each().map(|p| p.namespace_id).collect();
+        let states: Vec<&[u8]> = chosen.iter().map(|i| states[*i].as_slice()).collect();
+        let computed: Vec<&[u8]> = chosen.iter().map(|i| computed[*i].as_slice()).collect();
+        let parameters = [
+            Param::Int8Array(&ids),
+            Param::Int4Array(&namespaces),
+            Param::Int4Array(&versions),
+            Param::OptionalTimestampArray(&dues),
+            Param::TimestampArray(&created),
+            Param::OptionalTimestampArray(&first),
+            Param::OptionalTimestampArray(&last),
+            Param::Int8Array(&counts),
+            Param::BytesArray(&states),
+            Param::BytesArray(&computed),
+        ];
+        if is_new {
+            spi.execute(
+                "INSERT INTO _cdp.profiles (profile_id, namespace_id, version, due, created_at, first_seen, last_seen, event_count, state, computed) \
+                 SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), \
+                     pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), pg_catalog.unnest($9), \
+                     pg_catalog.unnest($10)) AS t",
+                &parameters,
+            )?;
+        } else {
+            spi.execute(
+                "UPDATE _cdp.profiles AS p SET version = t.version, due = t.due, first_seen = t.first_seen, last_seen = t.last_seen, \
+                     event_count = t.event_count, state = t.state, computed = t.computed \
+                 FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), \
+                     pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), pg_catalog.unnest($9), \
+                     pg_catalog.unnest($10)) AS t (profile_id, namespace_id, version, due, created_at, first_seen, last_seen, event_count, state, computed) \
+                 WHERE p.profile_id OPERATOR(pg_catalog.=) t.profile_id",
+                &parameters,
+            )?;
+        }
+    }
+    for person in people.iter_mut() {
+        person.is_new = false;
+        person.timer = person.due;
+    }
+    Ok(())
+}
