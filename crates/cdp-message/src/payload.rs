@@ -102,40 +102,48 @@ impl PayloadReader<'_> {
                  line.",
             ));
         }
-        let error = match self.value(&mut scanner) {
+        let failure = match self.value(&mut scanner) {
             Ok(()) if scanner.at_end() => return Ok(()),
-            Ok(()) => scanner.error("the end of the payload"),
-            Err(Failure::Syntax(error)) => error,
-            Err(Failure::Call(error)) => return Err(error),
+            Ok(()) => scanner.error("the end of the payload").into(),
+            Err(failure) => failure,
         };
-        if self.is_ndjson(text) {
-            self.items.clear();
-            return self.lines(text);
+        match failure {
+            Failure::Call(error) if error.code == ErrorCode::TooManyMessages => Err(error),
+            // Something on the first line was refused as a whole.
+            Failure::Call(_) if self.is_ndjson(text, false) => self.lines(text),
+            Failure::Call(error) => Err(error),
+            Failure::Syntax(_) if self.is_ndjson(text, true) => self.lines(text),
+            Failure::Syntax(error) => Err(syntax_error("", text, error)),
         }
-        Err(syntax_error("", text, error))
     }
 
     fn scanner<'a>(&self, text: &'a str) -> Scanner<'a> {
         Scanner::new(text, self.limits.effective_nesting())
     }
 
-    /// Whether text that is not one JSON value is meant as one value per line: some line is an
-    /// object by itself, and the text does not begin as an array or as an object that was
-    /// printed over several lines.
-    fn is_ndjson(&self, text: &str) -> bool {
+    /// Whether text is meant as one value per line: there are several lines and the first is an
+    /// object by itself; or, where lines may be damaged, another one is, and the first does not
+    /// look like the beginning of one value that was written over several lines.
+    fn is_ndjson(&self, text: &str, damaged: bool) -> bool {
         let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
         let whole = |line: &str| {
             let mut scanner = self.scanner(line);
             line.starts_with('{') && scanner.value().is_ok() && scanner.at_end()
         };
-        match lines.next() {
-            None => false,
-            Some(first) if whole(first) => true,
-            Some(first) => first != "{" && !first.starts_with('[') && lines.any(whole),
+        let Some(first) = lines.next() else {
+            return false;
+        };
+        if whole(first) {
+            return lines.next().is_some();
         }
+        damaged
+            && !first.starts_with('[')
+            && !first.ends_with(['{', '[', ',', ':'])
+            && lines.any(whole)
     }
 
     fn lines(&mut self, text: &str) -> Result<(), MessageError> {
+        self.items.clear();
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
             let mut scanner = self.scanner(line);
             let before = self.items.len();

@@ -1,4 +1,5 @@
 //! The identifiers that messages carry.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Payloads as clients send them: single messages, arrays, batches, lines.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
@@ -221,6 +222,8 @@ fn lines_are_messages() {
 fn a_bad_first_line_does_not_hide_that_these_are_lines() {
     let items = parse("{\"event\":\"1\",\"userId\n{\"event\":\"2\",\"userId\":\"a\"}");
     assert!(items[0].is_err() && items[1].is_ok());
+    let items = parse("{\"batch\":7}\n{\"event\":\"2\",\"userId\":\"a\"}");
+    assert!(items[0].is_err() && items[1].is_ok());
     let items = parse("oops\n{\"event\":\"2\",\"userId\":\"a\"}");
     assert!(items[0].is_err() && items[1].is_ok());
 }
@@ -236,6 +239,8 @@ fn text_that_is_not_json_is_an_error_of_the_call() {
         "[\n{\"event\":\"1\",\"userId\":\"a\"},\n{\"event\":\"1\",\"userId\":\"a\"}\n",
         "[\n{\"event\":\"1\",\"userId\":\"a\"}\n{\"event\":\"1\",\"userId\":\"a\"}\n]",
         "{\n\"batch\": [\n{\"event\":\"1\",\"userId\":\"a\"}\n{}\n]}",
+        "{\"batch\":[\n{\"event\":\"1\",\"userId\":\"a\"}\n{}\n]}",
+        "{\"event\":\"1\",\n{}\n}",
         "{\"event\":\"1\",\"userId\":\"a\"",
         "{\"event\":\"1\" \"userId\":\"a\"}\n",
         "{\"batch\":[{\"event\":\"1\",\"userId\":\"a\"}",
@@ -298,7 +303,7 @@ fn limits_of_a_batch_apply_where_they_are_asked_for() {
         ErrorCode::BatchTooLarge
     );
     assert_eq!(read(&array(9), false), Ok(9));
-    let lines = vec![message; 4].join("\n");
+    let lines = [message; 4].join("\n");
     assert_eq!(
         read(&lines, true).unwrap_err().code,
         ErrorCode::TooManyMessages

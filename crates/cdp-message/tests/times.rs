@@ -1,4 +1,5 @@
 //! Which time counts.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
