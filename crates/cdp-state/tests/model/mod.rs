@@ -2,7 +2,9 @@
 
 #![allow(dead_code, reason = "not every test uses all of the model")]
 
-use cdp_state::{is_listable, Calendar, Edge, EdgeEvents, SlotSpec, State, Zoned};
+use cdp_state::{
+    is_listable, Calendar, Edge, EdgeEvents, SlotSpec, State, Zoned, PERCENTILE_ERROR,
+};
 use cdp_value::{
     AggregateFunction as F, AgoUnit, Decimal, Timestamp, Value, Window, DAY, HOUR, MINUTE,
 };
@@ -225,6 +227,31 @@ pub fn answer(
     state
         .evaluate(spec, function, window, now, &edges, calendar)
         .unwrap()
+}
+
+/// Whether an estimated percentile is within the stated error of the two numbers at its rank.
+pub fn is_close(
+    events: &[Event],
+    percent: u8,
+    window: Option<Window>,
+    now: Timestamp,
+    value: &Value,
+) -> bool {
+    let from = window.map_or(Timestamp::MIN, |window| now - window.length);
+    let double = |number: &Decimal| number.to_string().parse::<f64>().unwrap();
+    let mut numbers: Vec<f64> = events
+        .iter()
+        .filter(|(ts, _)| from <= *ts && *ts <= now)
+        .filter_map(|(_, value)| Some(double(value.as_ref()?.as_number()?)))
+        .collect();
+    numbers.sort_by(f64::total_cmp);
+    let Some(value) = value.as_number().map(double) else {
+        return numbers.is_empty();
+    };
+    let place = usize::from(percent) * (numbers.len() - 1);
+    let (low, high) = (numbers[place / 100], numbers[place.div_ceil(100)]);
+    let exact = low + (high - low) * (place % 100) as f64 / 100.0;
+    (value - exact).abs() <= PERCENTILE_ERROR * low.abs().max(high.abs())
 }
 
 /// A property: mostly numbers and a few categories.
