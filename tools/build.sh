@@ -3,7 +3,7 @@
 . "$(dirname "$0")/lib.sh"
 
 major=$1
-variant=${2:-main}
+variant=${2:-${CDP_VARIANT:-main}}
 profile=${3:-$TEST_PROFILE}
 [ -f "$(postgres_prefix "$major" base)/.complete" ] || fail "no private Postgres $major yet" "run: tools/fetch-postgres.sh $major"
 make_variant "$major" "$variant"

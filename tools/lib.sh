@@ -82,9 +82,9 @@ CLUSTER_DIR=$STATE_DIR/.cluster
 mkdir -p "$TOOLS_DIR"
 
 export PGRX_HOME=$ROOT/.pgrx
-# What cargo-pgrx passes when it builds the library. Set for every build, so that tests, clippy and the
-# library share their dependencies instead of compiling them twice.
-export RUSTFLAGS="-C link-arg=-Wl,--no-gc-sections${EXTRA_RUSTFLAGS:+ $EXTRA_RUSTFLAGS}"
+# cargo-pgrx passes a linker flag for toolchains that lose the section with the SQL. Here it is kept without, and
+# the same flags for every build mean that the library and the tests share their compiled dependencies.
+if [ "$(uname -m)" = x86_64 ]; then export CARGO_PGRX_DISABLE_GC_SECTIONS_WORKAROUND=1; fi
 export PATH=$TOOLS_DIR/cargo/bin:$PATH
 TARGET_DIR=${CARGO_TARGET_DIR:-$ROOT/target}
 RESULTS_DIR=$TARGET_DIR/test-results
@@ -101,7 +101,7 @@ server_folder() {
 
 # Each variant (`main`, `demo`, `coverage`) is a private copy of a server, so that installing the
 # extension into it never touches the system's Postgres nor another variant.
-postgres_prefix() { echo "$TOOLS_DIR/postgres/$1-${2:-main}"; }
+postgres_prefix() { echo "$TOOLS_DIR/postgres/$1-${2:-${CDP_VARIANT:-main}}"; }
 pg_config_of() {
     local prefix
     prefix=$(postgres_prefix "$@")

@@ -23,7 +23,7 @@ check() {
 }
 
 need_server() {
-    [ -f "$(postgres_prefix "$major" main)/.complete" ] || {
+    [ -f "$(postgres_prefix "$major")/.complete" ] || {
         "$ROOT/tools/setup.sh" tests
         "$ROOT/tools/fetch-postgres.sh" "$major"
     }

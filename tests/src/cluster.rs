@@ -429,7 +429,12 @@ impl Drop for Cluster {
         if std::thread::panicking() {
             eprintln!("{}", self.log_tail());
         }
-        let _ = self.pg_ctl(&["-m", "immediate", "stop"]).output();
+        // Instrumented code writes what it counted at an orderly exit only.
+        let mode = match std::env::var_os("LLVM_PROFILE_FILE") {
+            Some(_) => "fast",
+            None => "immediate",
+        };
+        let _ = self.pg_ctl(&["-m", mode, "stop"]).output();
         if std::env::var_os("CDP_TEST_KEEP").is_none() {
             let _ = fs::remove_dir_all(&self.folder);
         }
