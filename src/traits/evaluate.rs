@@ -200,11 +200,12 @@ pub fn advance(
 
 /// Loads what the definitions in scope refer to beside the state.
 pub fn load_references(spi: &Spi, catalog: &Catalog, people: &mut [Person]) -> Result<()> {
-    let all = || catalog.traits.iter().map(|t| &t.definition).chain(catalog.segments.iter().map(|s| &s.definition));
-    if all().any(|d| d.needs_profile) {
+    let all = || catalog.definitions().map(|(_, _, definition)| definition);
+    let filters = || catalog.routes.iter().filter_map(|route| route.filter.as_ref());
+    if all().any(|d| d.needs_profile) || filters().any(|f| !f.profile_references().is_empty()) {
         person::load_traits(spi, people)?;
     }
-    if all().any(|d| d.needs_groups) {
+    if all().any(|d| d.needs_groups) || filters().any(cdp_expr::Expr::uses_group) {
         person::load_groups(spi, people)?;
     }
     if !catalog.segments.is_empty() {
