@@ -27,6 +27,10 @@ pub fn write(spi: &Spi, catalog: &Catalog, changes: &[Change]) -> Result<()> {
                 if !is_state(old) || !is_state(new) {
                     continue;
                 }
+                // That somebody is not something yet is no news.
+                if old == "null" && new == "false" {
+                    continue;
+                }
                 ("trait", found.key.as_str(), old.as_str(), new.as_str())
             }
         };
