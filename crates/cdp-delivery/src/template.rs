@@ -83,12 +83,16 @@ impl Template {
             .collect()
     }
 
-    /// The text before the first value: what a template cannot change.
-    pub fn fixed_start(&self) -> &str {
-        match self.parts.first() {
-            Some(Part::Text(text)) => text,
+    /// True when a URL made of this template has a fixed scheme and host: its first value comes
+    /// after the host, in the path, the query or the fragment.
+    pub fn fixes_host(&self) -> bool {
+        let start = match self.parts.first() {
+            Some(Part::Text(text)) => text.as_str(),
             _ => "",
-        }
+        };
+        start
+            .split_once("://")
+            .is_some_and(|(_, rest)| rest.contains(['/', '?', '#']) && !rest.contains('\\'))
     }
 }
 

@@ -1,4 +1,5 @@
 //! The client against a real server that misbehaves.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 

@@ -1,11 +1,11 @@
 //! What the channels that people read have in common: which messages are worth a post, how the
 //! post reads, and that there are not too many.
 
-use crate::config::{Config, ConfigError, Field, FieldKind, Limits};
+use crate::config::{check_url_text, Config, ConfigError, Field, FieldKind, Limits};
 use crate::message::{scalar_text, Message, MessageKind};
 use crate::outcome::Outcome;
 use crate::path;
-use crate::template::Template;
+use crate::template::{encode_component, Template};
 use serde_json::Value;
 
 pub const EVENTS: Field = Field::new(
@@ -84,7 +84,7 @@ pub fn limits(config: &Config, per_second: f64) -> Limits {
 }
 
 /// Why a message is not worth a post.
-pub fn unwanted(config: &Config, message: &Message) -> Option<Outcome> {
+fn unwanted(config: &Config, message: &Message) -> Option<Outcome> {
     let event = message.event().unwrap_or_default();
     if let Some(wanted) = config.list("events") {
         let listed = wanted
@@ -138,8 +138,29 @@ fn number(value: &Value) -> Option<f64> {
     }
 }
 
-/// The text of a post.
-pub fn text(config: &Config, message: &Message, style: &Style) -> Result<String, String> {
+/// The text of the post for a message, or why there is none.
+pub fn post(config: &Config, message: &Message, style: &Style) -> Result<String, Outcome> {
+    if let Some(outcome) = unwanted(config, message) {
+        return Err(outcome);
+    }
+    let text = text(config, message, style).map_err(Outcome::reject)?;
+    if text.trim().is_empty() {
+        return Err(Outcome::reject("the text of the post is empty"));
+    }
+    Ok(text)
+}
+
+/// An address for a button; its templates cannot change the host.
+pub fn link(template: &str, body: &Value) -> Result<String, String> {
+    let parsed = Template::parse(template).map_err(|error| error.to_string())?;
+    if !parsed.is_plain() && !parsed.fixes_host() {
+        return Err("a template cannot change scheme, host or port".to_string());
+    }
+    let url = parsed.render(body, encode_component);
+    check_url_text(&url).map(|()| url)
+}
+
+fn text(config: &Config, message: &Message, style: &Style) -> Result<String, String> {
     let event = message.event().unwrap_or_default();
     let templates = config.object("templates");
     let chosen = templates
@@ -172,7 +193,11 @@ fn summary(message: &Message, event: &str, style: &Style) -> String {
         MessageKind::Alias => "Alias".to_string(),
         MessageKind::Delete => "Deleted".to_string(),
     };
-    let mut lines = vec![(style.bold)(&(style.escape)(headline.trim()))];
+    let headline = match headline.trim() {
+        "" => message.kind.as_str(),
+        text => text,
+    };
+    let mut lines = vec![(style.bold)(&(style.escape)(headline))];
     if let Some(who) = message.email().or_else(|| message.person_id()) {
         lines.push((style.escape)(&who));
     }
@@ -195,7 +220,7 @@ fn summary(message: &Message, event: &str, style: &Style) -> String {
 }
 
 /// At most so many characters, with an ellipsis when something is left out.
-pub fn shorten(text: &str, longest: usize) -> String {
+fn shorten(text: &str, longest: usize) -> String {
     if text.chars().count() <= longest {
         return text.to_string();
     }

@@ -2,11 +2,20 @@
 
 mod alert;
 mod amplitude;
+mod attio;
+mod braze;
+mod customerio;
+mod discord;
+mod ga4;
+mod heap;
+mod hubspot;
+mod klaviyo;
 mod mixpanel;
 mod posthog;
 mod relay;
 mod slack;
 mod spec;
+mod teams;
 mod webhook;
 
 use crate::destination::{CatalogueEntry, Destination};
@@ -17,10 +26,19 @@ const ALL: &[&dyn Destination] = &[
     &webhook::Webhook,
     &slack::Slack,
     &mixpanel::Mixpanel,
+    &attio::Attio,
     &relay::Segment,
     &relay::RudderStack,
     &amplitude::Amplitude,
     &posthog::PostHog,
+    &ga4::GoogleAnalytics,
+    &heap::Heap,
+    &hubspot::HubSpot,
+    &customerio::CustomerIo,
+    &braze::Braze,
+    &klaviyo::Klaviyo,
+    &discord::Discord,
+    &teams::Teams,
 ];
 
 /// The catalogue.

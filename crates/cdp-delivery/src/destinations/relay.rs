@@ -185,7 +185,7 @@ fn call(message: &Message) -> Item<(), Value> {
     // Both cut ids at 100 characters, and drop what they have seen before.
     let id: String = match message.id.chars().count() {
         0..=100 => message.id.clone(),
-        _ => super::spec::sha256_hex(&message.id),
+        _ => crate::digest::sha256_hex(&message.id),
     };
     body.insert("messageId".to_string(), json!(id));
     // The times of our own pipeline are not the next one's business; with sentAt in the batch it

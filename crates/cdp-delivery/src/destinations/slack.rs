@@ -138,15 +138,9 @@ impl Destination for Slack {
             &context.config,
             &limits,
             batch,
-            |message| match alert::unwanted(&context.config, message) {
-                Some(outcome) => Item::Settled(outcome),
-                None => match alert::text(&context.config, message, &STYLE) {
-                    Ok(text) if text.trim().is_empty() => {
-                        Item::Settled(Outcome::reject("the text of the post is empty"))
-                    }
-                    Ok(text) => Item::json((), post(context, &text)),
-                    Err(error) => Item::Settled(Outcome::reject(error)),
-                },
+            |message| match alert::post(&context.config, message, &STYLE) {
+                Ok(text) => Item::json((), post(context, &text)),
+                Err(outcome) => Item::Settled(outcome),
             },
         );
         grouped.into_plan(|group| {

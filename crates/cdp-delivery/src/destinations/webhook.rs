@@ -5,14 +5,13 @@ use crate::config::{
     add_headers, check_headers, Config, ConfigError, Field, FieldKind, Limits, SecretField,
 };
 use crate::destination::{CatalogueEntry, Category, Context, Destination, Duplicates};
+use crate::digest::sha256_hex;
 use crate::http::{HttpRequest, Method};
 use crate::message::{Message, MessageKind};
 use crate::outcome::{Outcome, Plan, RequestPlan};
 use crate::signing::signatures;
 use crate::template::{encode_component, Template};
-use ring::digest::{digest, SHA256};
 use serde_json::{json, Value};
-use std::fmt::Write;
 
 /// See the module.
 pub struct Webhook;
@@ -81,7 +80,7 @@ impl Destination for Webhook {
                 )
                 .hint("leave out \"batch\", or the template"),
             ),
-            Ok(template) if !fixes_host(&template) => errors.push(
+            Ok(template) if !template.fixes_host() => errors.push(
                 ConfigError::new("url", "a template cannot change scheme, host or port")
                     .hint("start with https://host/ before the first {{"),
             ),
@@ -106,21 +105,13 @@ impl Destination for Webhook {
                 return Item::Settled(Outcome::reject("the URL is not a valid template"));
             };
             let url = template.render(&message.body, encode_component);
-            if !template.is_plain() && !fixes_host(template) {
+            if !template.is_plain() && !template.fixes_host() {
                 return Item::Settled(Outcome::reject("the URL's template changes the host"));
             }
             Item::json(url, message.body.clone())
         });
         grouped.into_plan(|group| request(context, batch, group, batched))
     }
-}
-
-/// True when the first value of the template comes after the host, in path or query.
-fn fixes_host(template: &Template) -> bool {
-    template
-        .fixed_start()
-        .split_once("://")
-        .is_some_and(|(_, rest)| rest.contains(['/', '?', '#']) && !rest.contains('\\'))
 }
 
 fn request(
@@ -178,12 +169,6 @@ fn header_id(id: &str) -> String {
 
 /// The id of a batch follows from the ids in it: the same batch has the same id.
 fn batch_id(ids: &[&str]) -> String {
-    let joined = ids.join("\n");
-    let hash = digest(&SHA256, joined.as_bytes());
-    let mut text = String::from("msg_");
-    for byte in hash.as_ref().iter().take(16) {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    let digest = sha256_hex(&ids.join("\n"));
+    format!("msg_{}", digest.get(..32).unwrap_or(&digest))
 }

@@ -1,4 +1,5 @@
 //! A real HTTP server on loopback that misbehaves as told.
+#![allow(clippy::unwrap_used)]
 #![allow(dead_code)] // Every test binary uses its own part of it.
 
 use std::io::{Read, Write};
@@ -66,6 +67,8 @@ pub fn status_with(status: u16, header: (&str, &str)) -> Behaviour {
     Behaviour::Answer(status, vec![header], b"{}".to_vec())
 }
 
+type Behave = Arc<dyn Fn(&Seen, usize) -> Behaviour + Send + Sync>;
+
 pub struct Server {
     pub address: SocketAddr,
     pub seen: Arc<Mutex<Vec<Seen>>>,
@@ -79,7 +82,7 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let connections = Arc::new(Mutex::new(0));
-        let behave: Arc<dyn Fn(&Seen, usize) -> Behaviour + Send + Sync> = Arc::new(behave);
+        let behave: Behave = Arc::new(behave);
         let (log, count) = (Arc::clone(&seen), Arc::clone(&connections));
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
