@@ -31,7 +31,9 @@ extension_sql_file!("../sql/10_ingest.sql", name = "ingest_functions", requires 
 extension_sql_file!("../sql/11_define.sql", name = "define_functions", requires = ["ingest_functions"]);
 extension_sql_file!("../sql/12_read.sql", name = "read_functions", requires = ["define_functions"]);
 extension_sql_file!("../sql/13_operate.sql", name = "operate_functions", requires = ["read_functions"]);
-extension_sql_file!("../sql/30_dump.sql", name = "dump", requires = ["operate_functions"]);
+extension_sql_file!("../sql/16_delivery_views.sql", name = "delivery_views", requires = ["operate_functions"]);
+extension_sql_file!("../sql/17_delivery_functions.sql", name = "delivery_functions", requires = ["delivery_views"]);
+extension_sql_file!("../sql/30_dump.sql", name = "dump", requires = ["delivery_functions"]);
 extension_sql_file!("../sql/40_grants.sql", name = "grants", requires = ["dump"]);
 
 /// Called by Postgres when the library is loaded.
@@ -43,5 +45,15 @@ pub extern "C-unwind" fn _PG_init() {
     if pg::session::is_preloading() && !pg::session::is_binary_upgrade() {
         pg::shared::register();
         pg::worker::register_launcher();
+    }
+}
+
+/// Used by `cargo pgrx test`.
+#[cfg(test)]
+pub mod pg_test {
+    pub fn setup(_options: Vec<&str>) {}
+
+    pub fn postgresql_conf_options() -> Vec<&'static str> {
+        vec!["shared_preload_libraries = 'cdp'"]
     }
 }

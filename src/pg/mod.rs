@@ -14,3 +14,6 @@ pub mod spi;
 pub mod transaction;
 pub mod wake;
 pub mod worker;
+
+#[cfg(any(test, feature = "pg_test"))]
+mod tests;

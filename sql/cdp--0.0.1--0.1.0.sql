@@ -1,0 +1,1502 @@
+-- Namespaces: one customer base each, in one database. Namespace 1 is "default" and needs no row.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+CREATE SEQUENCE _cdp.namespace_id_seq AS integer START 2;
+CREATE TABLE _cdp.namespaces (
+    namespace_id integer NOT NULL DEFAULT pg_catalog.nextval('_cdp.namespace_id_seq'::pg_catalog.regclass),
+    name text NOT NULL,
+    keywords text[] NOT NULL DEFAULT '{}',
+    timezone text NOT NULL DEFAULT 'UTC',
+    settings jsonb NOT NULL DEFAULT '{}',
+    created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    updated_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    PRIMARY KEY (namespace_id),
+    UNIQUE (name)
+);
+ALTER SEQUENCE _cdp.namespace_id_seq OWNED BY _cdp.namespaces.namespace_id;
+COMMENT ON TABLE _cdp.namespaces IS 'Namespaces; "default" has id 1 and a row only once it was configured';
+
+CREATE SEQUENCE _cdp.event_name_id_seq AS integer;
+CREATE TABLE _cdp.event_names (
+    event_name_id integer NOT NULL DEFAULT pg_catalog.nextval('_cdp.event_name_id_seq'::pg_catalog.regclass),
+    name text NOT NULL,
+    PRIMARY KEY (event_name_id),
+    UNIQUE (name)
+);
+ALTER SEQUENCE _cdp.event_name_id_seq OWNED BY _cdp.event_names.event_name_id;
+COMMENT ON TABLE _cdp.event_names IS 'Dictionary of event names, so that hot tables carry an integer';
+-- Identifiers, the people they belong to, and every link and merge that led there.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+CREATE SEQUENCE _cdp.identifier_kind_id_seq AS integer START 1000;
+CREATE TABLE _cdp.identifier_kinds (
+    kind_id integer NOT NULL DEFAULT pg_catalog.nextval('_cdp.identifier_kind_id_seq'::pg_catalog.regclass),
+    name text NOT NULL,
+    PRIMARY KEY (kind_id),
+    UNIQUE (name)
+);
+ALTER SEQUENCE _cdp.identifier_kind_id_seq OWNED BY _cdp.identifier_kinds.kind_id;
+COMMENT ON TABLE _cdp.identifier_kinds IS 'Kinds of identifiers; those below 1000 come with the extension';
+INSERT INTO _cdp.identifier_kinds (kind_id, name) VALUES
+    (1, 'user_id'), (2, 'email'), (3, 'email_hash'), (4, 'phone'), (5, 'anonymous_id'), (6, 'device_id'),
+    (7, 'ga_client_id'), (8, 'idfa'), (9, 'push_token');
+
+CREATE TABLE _cdp.identifiers (
+    namespace_id integer NOT NULL,
+    kind_id integer NOT NULL,
+    value text NOT NULL,
+    profile_id bigint NOT NULL,
+    linked_at timestamptz NOT NULL,
+    message_id text,
+    rule text NOT NULL,
+    PRIMARY KEY (namespace_id, value, kind_id)
+);
+CREATE INDEX identifiers_profile_id ON _cdp.identifiers (profile_id);
+COMMENT ON TABLE _cdp.identifiers IS 'Which profile an identifier belongs to, since when, and which message and rule linked it';
+
+CREATE TABLE _cdp.identity_demotions (
+    profile_id bigint NOT NULL,
+    kind_id integer NOT NULL,
+    value text NOT NULL,
+    namespace_id integer NOT NULL,
+    reason text NOT NULL,
+    message_id text NOT NULL,
+    at timestamptz NOT NULL,
+    PRIMARY KEY (profile_id, kind_id, value)
+);
+COMMENT ON TABLE _cdp.identity_demotions IS 'Identifiers that came with a person''s messages but were not given to the person, and why';
+
+CREATE TABLE _cdp.profile_merges (
+    absorbed_id bigint NOT NULL,
+    survivor_id bigint NOT NULL,
+    namespace_id integer NOT NULL,
+    merged_at timestamptz NOT NULL,
+    message_id text,
+    rule text NOT NULL,
+    PRIMARY KEY (absorbed_id)
+);
+CREATE INDEX profile_merges_survivor_id ON _cdp.profile_merges (survivor_id);
+COMMENT ON TABLE _cdp.profile_merges IS 'Merges in force: the profile that disappeared and the one it went into';
+
+CREATE TABLE _cdp.profile_splits (
+    profile_id bigint NOT NULL,
+    other_profile_id bigint NOT NULL,
+    namespace_id integer NOT NULL,
+    split_at timestamptz NOT NULL,
+    PRIMARY KEY (profile_id, other_profile_id)
+);
+COMMENT ON TABLE _cdp.profile_splits IS 'Pairs split by hand; identity resolution keeps them apart';
+-- Events, the message ids already taken, and the messages that could not be taken.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+CREATE SEQUENCE _cdp.event_id_seq CACHE 32;
+
+-- No key or index here: each partition carries its own, because pg_restore would otherwise make them twice
+-- (docs/decisions/0002-partitions-and-dump.md).
+CREATE TABLE _cdp.events (
+    event_id bigint NOT NULL DEFAULT pg_catalog.nextval('_cdp.event_id_seq'::pg_catalog.regclass),
+    profile_id bigint NOT NULL,
+    ts timestamptz NOT NULL,
+    received_at timestamptz NOT NULL,
+    namespace_id integer NOT NULL,
+    event_name_id integer NOT NULL,
+    type smallint NOT NULL,
+    message_id text NOT NULL,
+    user_id text,
+    anonymous_id text,
+    name text,
+    category text,
+    group_id text,
+    previous_id text,
+    properties jsonb,
+    context jsonb,
+    integrations jsonb,
+    original_timestamp timestamptz,
+    sent_at timestamptz
+) PARTITION BY RANGE (ts);
+ALTER SEQUENCE _cdp.event_id_seq OWNED BY _cdp.events.event_id;
+COMMENT ON TABLE _cdp.events IS 'Every message taken, append-only, partitioned by month of ts';
+COMMENT ON COLUMN _cdp.events.type IS '0 track, 1 identify, 2 page, 3 screen, 4 group, 5 alias';
+COMMENT ON COLUMN _cdp.events.event_name_id IS 'Name of a track event; Page Viewed and Screen Viewed for pages and screens; 0 for the other calls';
+COMMENT ON COLUMN _cdp.events.profile_id IS 'Profile at the time of arrival; merges do not rewrite it';
+
+CREATE TABLE _cdp.message_ids (
+    namespace_id integer NOT NULL,
+    message_hash uuid NOT NULL,
+    received_at timestamptz NOT NULL,
+    PRIMARY KEY (namespace_id, message_hash)
+);
+CREATE INDEX message_ids_received_at ON _cdp.message_ids USING brin (received_at);
+COMMENT ON TABLE _cdp.message_ids IS 'Hashes of the message ids taken within the deduplication horizon';
+
+CREATE SEQUENCE _cdp.quarantine_id_seq;
+CREATE TABLE _cdp.quarantine (
+    quarantine_id bigint NOT NULL DEFAULT pg_catalog.nextval('_cdp.quarantine_id_seq'::pg_catalog.regclass),
+    namespace_id integer NOT NULL,
+    received_at timestamptz NOT NULL,
+    code text NOT NULL,
+    field text,
+    reason text NOT NULL,
+    original text NOT NULL,
+    PRIMARY KEY (quarantine_id)
+);
+ALTER SEQUENCE _cdp.quarantine_id_seq OWNED BY _cdp.quarantine.quarantine_id;
+COMMENT ON TABLE _cdp.quarantine IS 'Messages that could not be taken, as they came, with the reason';
+
+-- A month's partition, or the one for everything before 1990. Made by ATTACH rather than PARTITION OF, which
+-- would take an exclusive lock on the parent and hold up every reader.
+CREATE FUNCTION _cdp.create_event_partition(month timestamptz) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    SET timezone = 'UTC'
+    AS $$
+DECLARE
+    first_month CONSTANT timestamptz := '1990-01-01 00:00:00+00';
+    lower_bound timestamptz := pg_catalog.date_trunc('month', month);
+    upper_bound timestamptz;
+    partition text;
+    bounds text;
+    condition text;
+BEGIN
+    IF month OPERATOR(pg_catalog.<) first_month THEN
+        partition := 'events_before_1990';
+        bounds := pg_catalog.format('FROM (MINVALUE) TO (%L)', first_month);
+        condition := pg_catalog.format('ts IS NOT NULL AND ts < %L::timestamptz', first_month);
+    ELSE
+        upper_bound := lower_bound OPERATOR(pg_catalog.+) '1 month'::interval;
+        partition := 'events_' OPERATOR(pg_catalog.||) pg_catalog.to_char(lower_bound, 'YYYY_MM');
+        bounds := pg_catalog.format('FROM (%L) TO (%L)', lower_bound, upper_bound);
+        condition := pg_catalog.format('ts IS NOT NULL AND ts >= %L::timestamptz AND ts < %L::timestamptz', lower_bound, upper_bound);
+    END IF;
+
+    -- One maker at a time; whoever waited here finds the work done.
+    PERFORM pg_catalog.pg_advisory_xact_lock(4344912, pg_catalog.hashtext(partition));
+    IF pg_catalog.to_regclass(pg_catalog.format('_cdp.%I', partition)) IS NOT NULL THEN
+        RETURN;
+    END IF;
+    EXECUTE pg_catalog.format('CREATE TABLE _cdp.%I (LIKE _cdp.events INCLUDING DEFAULTS, CHECK (%s))', partition, condition);
+    EXECUTE pg_catalog.format('ALTER TABLE _cdp.%I ADD PRIMARY KEY (profile_id, event_name_id, ts, event_id)', partition);
+    EXECUTE pg_catalog.format('ALTER TABLE _cdp.events ATTACH PARTITION _cdp.%I FOR VALUES %s', partition, bounds);
+
+    -- Not a member of the extension, yet depends on it: without CASCADE, DROP EXTENSION is refused from now on.
+    IF pg_catalog.to_regclass('_cdp.customer_data') IS NULL THEN
+        EXECUTE 'CREATE VIEW _cdp.customer_data AS SELECT event_id FROM _cdp.events';
+        EXECUTE 'COMMENT ON VIEW _cdp.customer_data IS ''Keeps DROP EXTENSION cdp from deleting events without CASCADE''';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION _cdp.create_event_partition(timestamptz) IS 'Makes the partition of _cdp.events for the month of the given time, if missing';
+-- People: one hot row each, their traits, what waits to be folded in, and when time alone changes them.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+CREATE SEQUENCE _cdp.profile_id_seq CACHE 32;
+CREATE TABLE _cdp.profiles (
+    profile_id bigint NOT NULL DEFAULT pg_catalog.nextval('_cdp.profile_id_seq'::pg_catalog.regclass),
+    created_at timestamptz NOT NULL,
+    first_seen timestamptz,
+    last_seen timestamptz,
+    due timestamptz,
+    event_count bigint NOT NULL DEFAULT 0,
+    merged_into bigint,
+    absorbed bigint[],
+    namespace_id integer NOT NULL,
+    version integer NOT NULL DEFAULT 0,
+    state bytea NOT NULL DEFAULT '\x',
+    computed bytea NOT NULL DEFAULT '\x',
+    PRIMARY KEY (profile_id)
+) WITH (fillfactor = 70);
+ALTER TABLE _cdp.profiles ALTER COLUMN state SET STORAGE MAIN;
+ALTER TABLE _cdp.profiles ALTER COLUMN computed SET STORAGE MAIN;
+ALTER SEQUENCE _cdp.profile_id_seq OWNED BY _cdp.profiles.profile_id;
+CREATE INDEX profiles_merged_into ON _cdp.profiles (merged_into) WHERE merged_into IS NOT NULL;
+COMMENT ON TABLE _cdp.profiles IS 'One row per person, with the state from which all traits are computed';
+COMMENT ON COLUMN _cdp.profiles.merged_into IS 'The profile this one was merged into; null for a person of its own';
+COMMENT ON COLUMN _cdp.profiles.absorbed IS 'Profiles merged into this one: their events are this person''s';
+COMMENT ON COLUMN _cdp.profiles.version IS 'Definitions (of this version and before) that state and computed cover';
+COMMENT ON COLUMN _cdp.profiles.due IS 'No value changes by time alone before this instant; null: never';
+
+CREATE TABLE _cdp.profile_traits (
+    profile_id bigint NOT NULL,
+    namespace_id integer NOT NULL,
+    traits jsonb NOT NULL DEFAULT '{}',
+    updated jsonb NOT NULL DEFAULT '{}',
+    PRIMARY KEY (profile_id)
+);
+COMMENT ON TABLE _cdp.profile_traits IS 'Traits set by identify calls, and the instant each was set (microseconds since 1970)';
+
+CREATE SEQUENCE _cdp.pending_id_seq CACHE 32;
+CREATE TABLE _cdp.pending_folds (
+    profile_id bigint NOT NULL,
+    pending_id bigint NOT NULL DEFAULT pg_catalog.nextval('_cdp.pending_id_seq'::pg_catalog.regclass),
+    namespace_id integer NOT NULL,
+    version integer NOT NULL,
+    state bytea NOT NULL,
+    PRIMARY KEY (profile_id, pending_id)
+);
+ALTER SEQUENCE _cdp.pending_id_seq OWNED BY _cdp.pending_folds.pending_id;
+COMMENT ON TABLE _cdp.pending_folds IS 'Events of a person whose row another transaction held; readers add them, the next writer folds them in';
+
+CREATE TABLE _cdp.timers (
+    profile_id bigint NOT NULL,
+    namespace_id integer NOT NULL,
+    due timestamptz NOT NULL,
+    PRIMARY KEY (profile_id)
+) WITH (fillfactor = 70);
+CREATE INDEX timers_due ON _cdp.timers (due);
+COMMENT ON TABLE _cdp.timers IS 'When a profile has to be looked at because time alone may change a value';
+
+CREATE TABLE _cdp.groups (
+    namespace_id integer NOT NULL,
+    group_id text NOT NULL,
+    traits jsonb NOT NULL DEFAULT '{}',
+    updated jsonb NOT NULL DEFAULT '{}',
+    created_at timestamptz NOT NULL,
+    PRIMARY KEY (namespace_id, group_id)
+);
+COMMENT ON TABLE _cdp.groups IS 'Groups (companies, accounts) with their traits';
+
+CREATE TABLE _cdp.group_members (
+    profile_id bigint NOT NULL,
+    group_id text NOT NULL,
+    namespace_id integer NOT NULL,
+    joined_at timestamptz NOT NULL,
+    PRIMARY KEY (profile_id, group_id)
+);
+CREATE INDEX group_members_group ON _cdp.group_members (namespace_id, group_id);
+COMMENT ON TABLE _cdp.group_members IS 'Which people belong to which groups';
+
+CREATE SEQUENCE _cdp.history_id_seq CACHE 32;
+CREATE TABLE _cdp.history (
+    profile_id bigint NOT NULL,
+    history_id bigint NOT NULL DEFAULT pg_catalog.nextval('_cdp.history_id_seq'::pg_catalog.regclass),
+    at timestamptz NOT NULL,
+    namespace_id integer NOT NULL,
+    what text NOT NULL,
+    key text NOT NULL,
+    old jsonb,
+    new jsonb,
+    cause text,
+    PRIMARY KEY (profile_id, history_id)
+);
+ALTER SEQUENCE _cdp.history_id_seq OWNED BY _cdp.history.history_id;
+COMMENT ON TABLE _cdp.history IS 'When and why people entered and left segments and their traits changed';
+
+CREATE TABLE _cdp.sweeps (
+    namespace_id integer NOT NULL,
+    version integer NOT NULL,
+    position bigint NOT NULL,
+    total bigint NOT NULL,
+    done bigint NOT NULL,
+    started_at timestamptz NOT NULL,
+    PRIMARY KEY (namespace_id)
+);
+COMMENT ON TABLE _cdp.sweeps IS 'Namespaces in which people are being brought up to the latest definitions, and how far that is';
+-- What is computed: traits, segments, flags, and the slots of the state they need.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+CREATE TABLE _cdp.definition_versions (
+    namespace_id integer NOT NULL,
+    version integer NOT NULL,
+    PRIMARY KEY (namespace_id)
+);
+COMMENT ON TABLE _cdp.definition_versions IS 'Counts the changes of definitions; sessions reload theirs when it changes';
+
+CREATE SEQUENCE _cdp.definition_id_seq AS integer;
+CREATE TABLE _cdp.traits (
+    trait_id integer NOT NULL DEFAULT pg_catalog.nextval('_cdp.definition_id_seq'::pg_catalog.regclass),
+    namespace_id integer NOT NULL,
+    key text NOT NULL,
+    expression text NOT NULL,
+    result_type text NOT NULL,
+    description text,
+    version integer NOT NULL,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    PRIMARY KEY (trait_id),
+    UNIQUE (namespace_id, key)
+);
+COMMENT ON TABLE _cdp.traits IS 'Computed traits';
+
+CREATE TABLE _cdp.segments (
+    segment_id integer NOT NULL DEFAULT pg_catalog.nextval('_cdp.definition_id_seq'::pg_catalog.regclass),
+    namespace_id integer NOT NULL,
+    key text NOT NULL,
+    name text,
+    rule text NOT NULL,
+    criteria jsonb,
+    description text,
+    sync_to text[] NOT NULL DEFAULT '{}',
+    version integer NOT NULL,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    PRIMARY KEY (segment_id),
+    UNIQUE (namespace_id, key)
+);
+COMMENT ON TABLE _cdp.segments IS 'Segments and audiences';
+
+CREATE TABLE _cdp.segment_members (
+    profile_id bigint NOT NULL,
+    segment_id integer NOT NULL,
+    namespace_id integer NOT NULL,
+    since timestamptz NOT NULL,
+    PRIMARY KEY (profile_id, segment_id)
+);
+CREATE INDEX segment_members_segment ON _cdp.segment_members (segment_id, profile_id);
+COMMENT ON TABLE _cdp.segment_members IS 'Who is in which segment, and since when';
+
+CREATE TABLE _cdp.flags (
+    flag_id integer NOT NULL DEFAULT pg_catalog.nextval('_cdp.definition_id_seq'::pg_catalog.regclass),
+    namespace_id integer NOT NULL,
+    key text NOT NULL,
+    rule text,
+    definition jsonb,
+    description text,
+    version integer NOT NULL,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    PRIMARY KEY (flag_id),
+    UNIQUE (namespace_id, key)
+);
+COMMENT ON TABLE _cdp.flags IS 'Flags';
+
+CREATE SEQUENCE _cdp.slot_id_seq AS integer;
+CREATE TABLE _cdp.slots (
+    slot_id integer NOT NULL DEFAULT pg_catalog.nextval('_cdp.slot_id_seq'::pg_catalog.regclass),
+    namespace_id integer NOT NULL,
+    event text NOT NULL,
+    filter text,
+    property text[],
+    aggregates text[] NOT NULL,
+    version integer NOT NULL,
+    PRIMARY KEY (slot_id)
+);
+COMMENT ON TABLE _cdp.slots IS 'Parts of a profile''s state: one event source and property, and the aggregates it answers';
+COMMENT ON COLUMN _cdp.slots.version IS 'Definition version that introduced the slot; older profiles fill it from their events';
+ALTER SEQUENCE _cdp.slot_id_seq OWNED BY _cdp.slots.slot_id;
+-- Where events and changes go, and what is on its way.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+CREATE TABLE _cdp.destinations (
+    destination_id integer NOT NULL DEFAULT pg_catalog.nextval('_cdp.definition_id_seq'::pg_catalog.regclass),
+    namespace_id integer NOT NULL,
+    key text NOT NULL,
+    kind text NOT NULL,
+    config jsonb NOT NULL,
+    secrets jsonb NOT NULL DEFAULT '{}',
+    enabled boolean NOT NULL DEFAULT true,
+    paused_at timestamptz,
+    paused_reason text,
+    paused_by text,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    PRIMARY KEY (destination_id),
+    UNIQUE (namespace_id, key)
+);
+COMMENT ON TABLE _cdp.destinations IS 'Outside systems; secrets hold references and sealed texts only, never a secret itself';
+COMMENT ON COLUMN _cdp.destinations.paused_by IS 'Role that paused it; null: the worker did';
+
+CREATE TABLE _cdp.routes (
+    route_id integer NOT NULL DEFAULT pg_catalog.nextval('_cdp.definition_id_seq'::pg_catalog.regclass),
+    namespace_id integer NOT NULL,
+    destination_id integer NOT NULL,
+    events text[],
+    filter text,
+    mapping jsonb,
+    transform text,
+    owner text NOT NULL,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    PRIMARY KEY (route_id)
+);
+CREATE INDEX routes_destination_id ON _cdp.routes (destination_id);
+COMMENT ON TABLE _cdp.routes IS 'Which events and changes go to a destination';
+COMMENT ON COLUMN _cdp.routes.owner IS 'Role that defined the route; its transform runs with this role''s rights';
+
+-- One id at a time: sessions must not hold blocks of them, because their order is the order of delivery.
+CREATE SEQUENCE _cdp.outbox_id_seq;
+-- No key or index here: each partition carries its own (docs/decisions/0002-partitions-and-dump.md).
+CREATE TABLE _cdp.outbox (
+    outbox_id bigint NOT NULL DEFAULT pg_catalog.nextval('_cdp.outbox_id_seq'::pg_catalog.regclass),
+    created_at timestamptz NOT NULL,
+    profile_id bigint NOT NULL,
+    namespace_id integer NOT NULL,
+    destination_id integer NOT NULL,
+    kind text NOT NULL,
+    message_id text NOT NULL,
+    payload jsonb NOT NULL,
+    replay boolean NOT NULL DEFAULT false
+) PARTITION BY RANGE (created_at);
+ALTER SEQUENCE _cdp.outbox_id_seq OWNED BY _cdp.outbox.outbox_id;
+COMMENT ON TABLE _cdp.outbox IS 'Messages for destinations, committed with what caused them; append-only, partitioned by day';
+COMMENT ON COLUMN _cdp.outbox.created_at IS 'Real time, whatever cdp.clock says';
+COMMENT ON COLUMN _cdp.outbox.kind IS 'track, identify, page, screen, group, alias, delete, audience_entered, audience_exited, trait_changed or score_changed';
+
+-- Only inserted into and deleted from, never updated; one index. Failures move to _cdp.retries.
+CREATE TABLE _cdp.deliveries (
+    outbox_id bigint NOT NULL,
+    created_at timestamptz NOT NULL,
+    profile_id bigint NOT NULL,
+    namespace_id integer NOT NULL,
+    destination_id integer NOT NULL,
+    PRIMARY KEY (destination_id, outbox_id, profile_id)
+) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
+COMMENT ON TABLE _cdp.deliveries IS 'Messages that were not tried yet: one small row each, gone on success';
+
+CREATE TABLE _cdp.retries (
+    outbox_id bigint NOT NULL,
+    created_at timestamptz NOT NULL,
+    profile_id bigint NOT NULL,
+    namespace_id integer NOT NULL,
+    destination_id integer NOT NULL,
+    attempts integer NOT NULL DEFAULT 0,
+    failures integer NOT NULL DEFAULT 0,
+    first_failed_at timestamptz,
+    next_attempt_at timestamptz,
+    last_error text,
+    PRIMARY KEY (destination_id, profile_id, outbox_id)
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX retries_due ON _cdp.retries (destination_id, next_attempt_at, outbox_id) WHERE next_attempt_at IS NOT NULL;
+COMMENT ON TABLE _cdp.retries IS 'Messages that failed, and later messages of the same person to the same destination';
+COMMENT ON COLUMN _cdp.retries.failures IS 'Failed attempts that use up the time for retrying; being asked to slow down does not';
+COMMENT ON COLUMN _cdp.retries.next_attempt_at IS 'Null: an earlier message of the same person has to be settled first';
+
+CREATE SEQUENCE _cdp.lease_id_seq;
+CREATE TABLE _cdp.leases (
+    lease_id bigint NOT NULL DEFAULT pg_catalog.nextval('_cdp.lease_id_seq'::pg_catalog.regclass),
+    destination_id integer NOT NULL,
+    outbox_ids bigint[] NOT NULL,
+    profile_ids bigint[] NOT NULL,
+    leased_at timestamptz NOT NULL,
+    leased_until timestamptz NOT NULL,
+    pid integer NOT NULL,
+    PRIMARY KEY (lease_id)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_cost_delay = 0);
+ALTER SEQUENCE _cdp.lease_id_seq OWNED BY _cdp.leases.lease_id;
+COMMENT ON TABLE _cdp.leases IS 'Messages on their way now: one row for each batch a worker took';
+
+CREATE TABLE _cdp.dead_letters (
+    outbox_id bigint NOT NULL,
+    created_at timestamptz NOT NULL,
+    failed_at timestamptz NOT NULL,
+    profile_id bigint NOT NULL,
+    namespace_id integer NOT NULL,
+    destination_id integer NOT NULL,
+    attempts integer NOT NULL,
+    kind text NOT NULL,
+    message_id text NOT NULL,
+    payload jsonb NOT NULL,
+    reason text NOT NULL,
+    request text,
+    status integer,
+    response text,
+    replay boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (outbox_id, profile_id)
+);
+CREATE INDEX dead_letters_failed_at ON _cdp.dead_letters USING brin (failed_at);
+COMMENT ON TABLE _cdp.dead_letters IS 'Messages that could not be delivered, with request, response and reason';
+
+CREATE TABLE _cdp.destination_statistics (
+    destination_id integer NOT NULL,
+    delivered bigint NOT NULL DEFAULT 0,
+    discarded bigint NOT NULL DEFAULT 0,
+    retried bigint NOT NULL DEFAULT 0,
+    rejected bigint NOT NULL DEFAULT 0,
+    repeated bigint NOT NULL DEFAULT 0,
+    latency bigint[] NOT NULL DEFAULT '{}',
+    lag bigint[] NOT NULL DEFAULT '{}',
+    last_delivered_at timestamptz,
+    last_error text,
+    last_error_at timestamptz,
+    PRIMARY KEY (destination_id)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE _cdp.destination_statistics IS 'Counters per destination';
+COMMENT ON COLUMN _cdp.destination_statistics.repeated IS 'Messages sent again although the destination may have had them: no answer came, or the worker was killed';
+COMMENT ON COLUMN _cdp.destination_statistics.latency IS 'Number of delivered messages whose request took up to 1, 2, 4, 8, … milliseconds';
+COMMENT ON COLUMN _cdp.destination_statistics.lag IS 'Number of messages delivered up to 1, 2, 4, 8, … milliseconds after they were made';
+
+CREATE FUNCTION _cdp.create_outbox_partition(day timestamptz) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    SET timezone = 'UTC'
+    AS $$
+DECLARE
+    lower_bound timestamptz := pg_catalog.date_trunc('day', day);
+    upper_bound timestamptz := lower_bound OPERATOR(pg_catalog.+) '1 day'::interval;
+    partition text := 'outbox_' OPERATOR(pg_catalog.||) pg_catalog.to_char(lower_bound, 'YYYY_MM_DD');
+BEGIN
+    PERFORM pg_catalog.pg_advisory_xact_lock(4344913, pg_catalog.hashtext(partition));
+    IF pg_catalog.to_regclass(pg_catalog.format('_cdp.%I', partition)) IS NOT NULL THEN
+        RETURN;
+    END IF;
+    EXECUTE pg_catalog.format(
+        'CREATE TABLE _cdp.%I (LIKE _cdp.outbox INCLUDING DEFAULTS, CHECK (created_at IS NOT NULL AND created_at >= %L::timestamptz AND created_at < %L::timestamptz))',
+        partition, lower_bound, upper_bound);
+    EXECUTE pg_catalog.format('ALTER TABLE _cdp.%I ADD PRIMARY KEY (outbox_id, profile_id)', partition);
+    EXECUTE pg_catalog.format('ALTER TABLE _cdp.outbox ATTACH PARTITION _cdp.%I FOR VALUES FROM (%L) TO (%L)', partition, lower_bound, upper_bound);
+END
+$$;
+COMMENT ON FUNCTION _cdp.create_outbox_partition(timestamptz) IS 'Makes the partition of _cdp.outbox for the day of the given time, if missing';
+
+-- Takes an exclusive lock on the parent for a moment: the caller sets lock_timeout.
+CREATE FUNCTION _cdp.drop_outbox_partitions(before timestamptz, most bigint) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    SET timezone = 'UTC'
+    AS $$
+DECLARE
+    partition name;
+    lower_bound timestamptz;
+    upper_bound timestamptz;
+    dropped bigint := 0;
+BEGIN
+    FOR partition IN
+        SELECT c.relname FROM pg_catalog.pg_inherits AS i
+        JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) i.inhrelid
+        WHERE i.inhparent OPERATOR(pg_catalog.=) '_cdp.outbox'::pg_catalog.regclass
+          AND c.relname::text OPERATOR(pg_catalog.~) '^outbox_[0-9]{4}_[0-9]{2}_[0-9]{2}$'
+        ORDER BY c.relname
+    LOOP
+        lower_bound := pg_catalog.to_timestamp(pg_catalog.substr(partition::text, 8), 'YYYY_MM_DD');
+        upper_bound := lower_bound OPERATOR(pg_catalog.+) '1 day'::interval;
+        EXIT WHEN dropped OPERATOR(pg_catalog.>=) most OR upper_bound OPERATOR(pg_catalog.>) before;
+        CONTINUE WHEN EXISTS (SELECT FROM _cdp.deliveries AS d WHERE d.created_at OPERATOR(pg_catalog.>=) lower_bound
+                              AND d.created_at OPERATOR(pg_catalog.<) upper_bound)
+                   OR EXISTS (SELECT FROM _cdp.retries AS r WHERE r.created_at OPERATOR(pg_catalog.>=) lower_bound
+                              AND r.created_at OPERATOR(pg_catalog.<) upper_bound);
+        EXECUTE pg_catalog.format('DROP TABLE _cdp.%I', partition);
+        dropped := dropped OPERATOR(pg_catalog.+) 1;
+    END LOOP;
+    RETURN dropped;
+END
+$$;
+COMMENT ON FUNCTION _cdp.drop_outbox_partitions(timestamptz, bigint) IS 'Drops partitions of _cdp.outbox from before the given time of which nothing is left to deliver';
+-- The calls of the spec, batches, and the inbox.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+CREATE FUNCTION cdp.track(
+    user_id text,
+    event text,
+    properties jsonb DEFAULT '{}',
+    anonymous_id text DEFAULT NULL,
+    "timestamp" timestamptz DEFAULT NULL,
+    context jsonb DEFAULT '{}',
+    integrations jsonb DEFAULT '{}',
+    message_id text DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS cdp.receipt
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_track';
+COMMENT ON FUNCTION cdp.track(text, text, jsonb, text, timestamptz, jsonb, jsonb, text, text) IS 'Records that somebody did something';
+REVOKE ALL ON FUNCTION cdp.track(text, text, jsonb, text, timestamptz, jsonb, jsonb, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.track(text, text, jsonb, text, timestamptz, jsonb, jsonb, text, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp.track(text, text, jsonb, text, timestamptz, jsonb, jsonb, text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.identify(
+    user_id text,
+    traits jsonb DEFAULT '{}',
+    anonymous_id text DEFAULT NULL,
+    "timestamp" timestamptz DEFAULT NULL,
+    context jsonb DEFAULT '{}',
+    integrations jsonb DEFAULT '{}',
+    message_id text DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS cdp.receipt
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_identify';
+COMMENT ON FUNCTION cdp.identify(text, jsonb, text, timestamptz, jsonb, jsonb, text, text) IS 'Says who somebody is, with their traits; null removes a trait';
+REVOKE ALL ON FUNCTION cdp.identify(text, jsonb, text, timestamptz, jsonb, jsonb, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.identify(text, jsonb, text, timestamptz, jsonb, jsonb, text, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp.identify(text, jsonb, text, timestamptz, jsonb, jsonb, text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.page(
+    user_id text,
+    name text DEFAULT NULL,
+    properties jsonb DEFAULT '{}',
+    category text DEFAULT NULL,
+    anonymous_id text DEFAULT NULL,
+    "timestamp" timestamptz DEFAULT NULL,
+    context jsonb DEFAULT '{}',
+    integrations jsonb DEFAULT '{}',
+    message_id text DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS cdp.receipt
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_page';
+COMMENT ON FUNCTION cdp.page(text, text, jsonb, text, text, timestamptz, jsonb, jsonb, text, text) IS 'Records that somebody saw a page: it counts as the event Page Viewed';
+REVOKE ALL ON FUNCTION cdp.page(text, text, jsonb, text, text, timestamptz, jsonb, jsonb, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.page(text, text, jsonb, text, text, timestamptz, jsonb, jsonb, text, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp.page(text, text, jsonb, text, text, timestamptz, jsonb, jsonb, text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.screen(
+    user_id text,
+    name text DEFAULT NULL,
+    properties jsonb DEFAULT '{}',
+    category text DEFAULT NULL,
+    anonymous_id text DEFAULT NULL,
+    "timestamp" timestamptz DEFAULT NULL,
+    context jsonb DEFAULT '{}',
+    integrations jsonb DEFAULT '{}',
+    message_id text DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS cdp.receipt
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_screen';
+COMMENT ON FUNCTION cdp.screen(text, text, jsonb, text, text, timestamptz, jsonb, jsonb, text, text) IS 'Records that somebody saw a screen: it counts as the event Screen Viewed';
+REVOKE ALL ON FUNCTION cdp.screen(text, text, jsonb, text, text, timestamptz, jsonb, jsonb, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.screen(text, text, jsonb, text, text, timestamptz, jsonb, jsonb, text, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp.screen(text, text, jsonb, text, text, timestamptz, jsonb, jsonb, text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp."group"(
+    user_id text,
+    group_id text,
+    traits jsonb DEFAULT '{}',
+    anonymous_id text DEFAULT NULL,
+    "timestamp" timestamptz DEFAULT NULL,
+    context jsonb DEFAULT '{}',
+    integrations jsonb DEFAULT '{}',
+    message_id text DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS cdp.receipt
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_group';
+COMMENT ON FUNCTION cdp."group"(text, text, jsonb, text, timestamptz, jsonb, jsonb, text, text) IS 'Says that somebody belongs to a group, with the traits of the group';
+REVOKE ALL ON FUNCTION cdp."group"(text, text, jsonb, text, timestamptz, jsonb, jsonb, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp."group"(text, text, jsonb, text, timestamptz, jsonb, jsonb, text, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp."group"(text, text, jsonb, text, timestamptz, jsonb, jsonb, text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.alias(
+    user_id text,
+    previous_id text,
+    "timestamp" timestamptz DEFAULT NULL,
+    context jsonb DEFAULT '{}',
+    integrations jsonb DEFAULT '{}',
+    message_id text DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS cdp.receipt
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_alias';
+COMMENT ON FUNCTION cdp.alias(text, text, timestamptz, jsonb, jsonb, text, text) IS 'Says that two ids are one person';
+REVOKE ALL ON FUNCTION cdp.alias(text, text, timestamptz, jsonb, jsonb, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.alias(text, text, timestamptz, jsonb, jsonb, text, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp.alias(text, text, timestamptz, jsonb, jsonb, text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.ingest(
+    payload jsonb,
+    namespace text DEFAULT NULL
+) RETURNS SETOF cdp.receipt
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_ingest_jsonb';
+COMMENT ON FUNCTION cdp.ingest(jsonb, text) IS 'Takes one message, an array of messages, or a batch as SDKs send it; a bad message goes to cdp.quarantine';
+REVOKE ALL ON FUNCTION cdp.ingest(jsonb, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.ingest(jsonb, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp.ingest(jsonb, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.ingest(
+    payload text,
+    namespace text DEFAULT NULL
+) RETURNS SETOF cdp.receipt
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_ingest_text';
+COMMENT ON FUNCTION cdp.ingest(text, text) IS 'Takes messages as JSON or NDJSON text: the fast path for clients';
+REVOKE ALL ON FUNCTION cdp.ingest(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.ingest(text, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp.ingest(text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.requeue_quarantine(
+    "limit" integer DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS SETOF cdp.receipt
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_requeue_quarantine';
+COMMENT ON FUNCTION cdp.requeue_quarantine(integer, text) IS 'Takes quarantined messages again, oldest first; those that still fail go back';
+REVOKE ALL ON FUNCTION cdp.requeue_quarantine(integer, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.requeue_quarantine(integer, text) TO cdp_admin;
+
+CREATE VIEW cdp.inbox AS
+    SELECT
+        NULL::text AS type, NULL::text AS user_id, NULL::text AS anonymous_id, NULL::text AS event, NULL::text AS name, NULL::text AS category,
+        NULL::jsonb AS properties, NULL::jsonb AS traits, NULL::jsonb AS context, NULL::jsonb AS integrations,
+        NULL::text AS group_id, NULL::text AS previous_id, NULL::timestamptz AS "timestamp", NULL::timestamptz AS sent_at,
+        NULL::text AS message_id, NULL::text AS namespace
+    WHERE false;
+ALTER VIEW cdp.inbox ALTER COLUMN type SET DEFAULT 'track';
+COMMENT ON VIEW cdp.inbox IS 'INSERT or COPY messages into it: they go through the same pipeline as calls; bad ones go to cdp.quarantine';
+
+CREATE FUNCTION _cdp.inbox_row() RETURNS trigger
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_inbox_row';
+COMMENT ON FUNCTION _cdp.inbox_row() IS 'Gathers a row of cdp.inbox';
+REVOKE ALL ON FUNCTION _cdp.inbox_row() FROM PUBLIC;
+
+CREATE FUNCTION _cdp.inbox_end() RETURNS trigger
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_inbox_end';
+COMMENT ON FUNCTION _cdp.inbox_end() IS 'Sends the rows gathered from cdp.inbox through the pipeline';
+REVOKE ALL ON FUNCTION _cdp.inbox_end() FROM PUBLIC;
+
+CREATE TRIGGER inbox_row INSTEAD OF INSERT ON cdp.inbox FOR EACH ROW EXECUTE FUNCTION _cdp.inbox_row();
+CREATE TRIGGER inbox_end AFTER INSERT ON cdp.inbox FOR EACH STATEMENT EXECUTE FUNCTION _cdp.inbox_end();
+GRANT INSERT ON cdp.inbox TO cdp_writer, cdp_admin;
+-- Making, changing and dropping definitions.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+CREATE VIEW cdp.namespaces AS
+    SELECT name, keywords, timezone, settings, created_at, updated_at FROM _cdp.namespaces;
+COMMENT ON VIEW cdp.namespaces IS 'Namespaces that were configured; "default" is there without being listed';
+
+CREATE VIEW _cdp.namespace_names AS
+    SELECT namespace_id, name FROM _cdp.namespaces
+    UNION ALL
+    SELECT 1, 'default'::text WHERE NOT EXISTS (SELECT FROM _cdp.namespaces WHERE namespace_id OPERATOR(pg_catalog.=) 1);
+COMMENT ON VIEW _cdp.namespace_names IS 'Names of all namespaces, the default one included';
+
+CREATE VIEW cdp.trait_definitions AS
+    SELECT n.name AS namespace, t.key, t.expression, t.result_type, t.description, t.created_at, t.updated_at
+    FROM _cdp.traits AS t JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) t.namespace_id;
+COMMENT ON VIEW cdp.trait_definitions IS 'Computed traits';
+
+CREATE VIEW cdp.segment_definitions AS
+    SELECT n.name AS namespace, s.key, s.name, s.rule, s.criteria, s.description, s.sync_to,
+        (SELECT pg_catalog.count(*) FROM _cdp.segment_members AS m WHERE m.segment_id OPERATOR(pg_catalog.=) s.segment_id) AS members,
+        s.created_at, s.updated_at
+    FROM _cdp.segments AS s JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) s.namespace_id;
+COMMENT ON VIEW cdp.segment_definitions IS 'Segments and audiences, with how many people are in each';
+
+CREATE VIEW cdp.flags AS
+    SELECT n.name AS namespace, f.key, f.rule, f.definition, f.description, f.created_at, f.updated_at
+    FROM _cdp.flags AS f JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) f.namespace_id;
+COMMENT ON VIEW cdp.flags IS 'Flags';
+
+CREATE FUNCTION cdp.define_namespace(
+    name text,
+    keywords text[] DEFAULT '{}',
+    timezone text DEFAULT 'UTC',
+    settings jsonb DEFAULT '{}'
+) RETURNS cdp.namespaces
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_define_namespace';
+COMMENT ON FUNCTION cdp.define_namespace(text, text[], text, jsonb) IS 'Makes or changes a namespace';
+REVOKE ALL ON FUNCTION cdp.define_namespace(text, text[], text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.define_namespace(text, text[], text, jsonb) TO cdp_admin;
+
+CREATE FUNCTION cdp.define_trait(
+    key text,
+    expression text,
+    description text DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS cdp.trait_definitions
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_define_trait';
+COMMENT ON FUNCTION cdp.define_trait(text, text, text, text) IS 'Makes or changes a computed trait, for everybody at once';
+REVOKE ALL ON FUNCTION cdp.define_trait(text, text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.define_trait(text, text, text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.define_segment(
+    key text,
+    rule text,
+    description text DEFAULT NULL,
+    sync_to text[] DEFAULT '{}',
+    namespace text DEFAULT NULL
+) RETURNS cdp.segment_definitions
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_define_segment';
+COMMENT ON FUNCTION cdp.define_segment(text, text, text, text[], text) IS 'Makes or changes a segment, for everybody at once';
+REVOKE ALL ON FUNCTION cdp.define_segment(text, text, text, text[], text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.define_segment(text, text, text, text[], text) TO cdp_admin;
+
+CREATE FUNCTION cdp.define_audience(
+    name text,
+    criteria jsonb,
+    sync_to text[] DEFAULT '{}',
+    namespace text DEFAULT NULL
+) RETURNS cdp.segment_definitions
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_define_audience';
+COMMENT ON FUNCTION cdp.define_audience(text, jsonb, text[], text) IS 'Makes or changes a segment from JSON criteria; its key is the slug of the name';
+REVOKE ALL ON FUNCTION cdp.define_audience(text, jsonb, text[], text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.define_audience(text, jsonb, text[], text) TO cdp_admin;
+
+CREATE FUNCTION cdp.define_flag(
+    key text,
+    rule text DEFAULT NULL,
+    definition jsonb DEFAULT NULL,
+    description text DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS cdp.flags
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_define_flag';
+COMMENT ON FUNCTION cdp.define_flag(text, text, jsonb, text, text) IS 'Makes or changes a flag';
+REVOKE ALL ON FUNCTION cdp.define_flag(text, text, jsonb, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.define_flag(text, text, jsonb, text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.drop_trait(
+    key text,
+    namespace text DEFAULT NULL
+) RETURNS void
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_drop_trait';
+COMMENT ON FUNCTION cdp.drop_trait(text, text) IS 'Drops a trait; refused while something uses it';
+REVOKE ALL ON FUNCTION cdp.drop_trait(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.drop_trait(text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.drop_segment(
+    key text,
+    namespace text DEFAULT NULL
+) RETURNS void
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_drop_segment';
+COMMENT ON FUNCTION cdp.drop_segment(text, text) IS 'Drops a segment; refused while something uses it';
+REVOKE ALL ON FUNCTION cdp.drop_segment(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.drop_segment(text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.drop_flag(
+    key text,
+    namespace text DEFAULT NULL
+) RETURNS void
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_drop_flag';
+COMMENT ON FUNCTION cdp.drop_flag(text, text) IS 'Drops a flag; refused while something uses it';
+REVOKE ALL ON FUNCTION cdp.drop_flag(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.drop_flag(text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.validate(
+    expression text,
+    kind text DEFAULT 'trait',
+    namespace text DEFAULT NULL
+) RETURNS TABLE (valid boolean, result_type text, message text, "position" integer, hint text)
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_validate';
+COMMENT ON FUNCTION cdp.validate(text, text, text) IS 'Checks an expression of a trait, segment or flag without saving it';
+REVOKE ALL ON FUNCTION cdp.validate(text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.validate(text, text, text) TO cdp_reader;
+GRANT EXECUTE ON FUNCTION cdp.validate(text, text, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp.validate(text, text, text) TO cdp_admin;
+
+-- Reads: exact as of cdp.now(), on a standby too.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+CREATE FUNCTION cdp.resolve(
+    id text,
+    kind text DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS bigint
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_resolve';
+COMMENT ON FUNCTION cdp.resolve(text, text, text) IS 'The profile that an identifier belongs to';
+REVOKE ALL ON FUNCTION cdp.resolve(text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.resolve(text, text, text) TO cdp_reader;
+GRANT EXECUTE ON FUNCTION cdp.resolve(text, text, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp.resolve(text, text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.profile(
+    id text,
+    namespace text DEFAULT NULL
+) RETURNS TABLE (profile_id bigint, identifiers jsonb, traits jsonb, computed jsonb, segments text[], scores jsonb, groups jsonb, first_seen timestamptz, last_seen timestamptz, event_count bigint)
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_profile';
+COMMENT ON FUNCTION cdp.profile(text, text) IS 'All that is known about a person';
+REVOKE ALL ON FUNCTION cdp.profile(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.profile(text, text) TO cdp_reader;
+GRANT EXECUTE ON FUNCTION cdp.profile(text, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp.profile(text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.trait(
+    id text,
+    key text,
+    namespace text DEFAULT NULL
+) RETURNS jsonb
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_trait';
+COMMENT ON FUNCTION cdp.trait(text, text, text) IS 'Value of a computed trait, or of one the application sent';
+REVOKE ALL ON FUNCTION cdp.trait(text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.trait(text, text, text) TO cdp_reader;
+GRANT EXECUTE ON FUNCTION cdp.trait(text, text, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp.trait(text, text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.traits(
+    id text,
+    namespace text DEFAULT NULL
+) RETURNS TABLE (key text, value jsonb, updated_at timestamptz)
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_traits';
+COMMENT ON FUNCTION cdp.traits(text, text) IS 'Values of all computed traits of a person';
+REVOKE ALL ON FUNCTION cdp.traits(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.traits(text, text) TO cdp_reader;
+GRANT EXECUTE ON FUNCTION cdp.traits(text, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp.traits(text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.in_segment(
+    id text,
+    key text,
+    namespace text DEFAULT NULL
+) RETURNS boolean
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_in_segment';
+COMMENT ON FUNCTION cdp.in_segment(text, text, text) IS 'Whether a person is in a segment';
+REVOKE ALL ON FUNCTION cdp.in_segment(text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.in_segment(text, text, text) TO cdp_reader;
+GRANT EXECUTE ON FUNCTION cdp.in_segment(text, text, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp.in_segment(text, text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.segments(
+    id text,
+    namespace text DEFAULT NULL
+) RETURNS TABLE (key text, since timestamptz)
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_segments';
+COMMENT ON FUNCTION cdp.segments(text, text) IS 'The segments a person is in';
+REVOKE ALL ON FUNCTION cdp.segments(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.segments(text, text) TO cdp_reader;
+GRANT EXECUTE ON FUNCTION cdp.segments(text, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp.segments(text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.members(
+    segment text,
+    namespace text DEFAULT NULL
+) RETURNS TABLE (profile_id bigint, user_id text, since timestamptz)
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_members';
+COMMENT ON FUNCTION cdp.members(text, text) IS 'The people in a segment';
+REVOKE ALL ON FUNCTION cdp.members(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.members(text, text) TO cdp_reader;
+GRANT EXECUTE ON FUNCTION cdp.members(text, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp.members(text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.history(
+    id text,
+    namespace text DEFAULT NULL
+) RETURNS TABLE (at timestamptz, what text, key text, old jsonb, new jsonb, cause text)
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_history';
+COMMENT ON FUNCTION cdp.history(text, text) IS 'When and why a person entered and left segments and changed';
+REVOKE ALL ON FUNCTION cdp.history(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.history(text, text) TO cdp_reader;
+GRANT EXECUTE ON FUNCTION cdp.history(text, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp.history(text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.decide(
+    id text,
+    flag text,
+    context jsonb DEFAULT '{}',
+    namespace text DEFAULT NULL
+) RETURNS cdp.decision
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_decide';
+COMMENT ON FUNCTION cdp.decide(text, text, jsonb, text) IS 'Answers a flag for a person, with reasons';
+REVOKE ALL ON FUNCTION cdp.decide(text, text, jsonb, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.decide(text, text, jsonb, text) TO cdp_reader;
+GRANT EXECUTE ON FUNCTION cdp.decide(text, text, jsonb, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp.decide(text, text, jsonb, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.evaluate(
+    id text,
+    expression text,
+    namespace text DEFAULT NULL
+) RETURNS jsonb
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_evaluate';
+COMMENT ON FUNCTION cdp.evaluate(text, text, text) IS 'Value of any expression for a person, now';
+REVOKE ALL ON FUNCTION cdp.evaluate(text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.evaluate(text, text, text) TO cdp_reader;
+GRANT EXECUTE ON FUNCTION cdp.evaluate(text, text, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp.evaluate(text, text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.preview(
+    rule text,
+    namespace text DEFAULT NULL
+) RETURNS TABLE (members bigint, profiles bigint, sample bigint[])
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_preview';
+COMMENT ON FUNCTION cdp.preview(text, text) IS 'How many people a rule has, before anything is saved';
+REVOKE ALL ON FUNCTION cdp.preview(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.preview(text, text) TO cdp_reader;
+GRANT EXECUTE ON FUNCTION cdp.preview(text, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp.preview(text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.explain_trait(
+    id text,
+    key text,
+    namespace text DEFAULT NULL
+) RETURNS TABLE (depth integer, expression text, value jsonb, changes_at timestamptz)
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_explain_trait';
+COMMENT ON FUNCTION cdp.explain_trait(text, text, text) IS 'The tree of a trait with the value of every node, and when time changes it next';
+REVOKE ALL ON FUNCTION cdp.explain_trait(text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.explain_trait(text, text, text) TO cdp_reader;
+GRANT EXECUTE ON FUNCTION cdp.explain_trait(text, text, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp.explain_trait(text, text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.explain_segment(
+    id text,
+    key text,
+    namespace text DEFAULT NULL
+) RETURNS TABLE (depth integer, expression text, value jsonb, changes_at timestamptz)
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_explain_segment';
+COMMENT ON FUNCTION cdp.explain_segment(text, text, text) IS 'The tree of a segment with the value of every node, and when time changes it next';
+REVOKE ALL ON FUNCTION cdp.explain_segment(text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.explain_segment(text, text, text) TO cdp_reader;
+GRANT EXECUTE ON FUNCTION cdp.explain_segment(text, text, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp.explain_segment(text, text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.explain_decision(
+    id text,
+    flag text,
+    namespace text DEFAULT NULL
+) RETURNS TABLE (depth integer, expression text, value jsonb, changes_at timestamptz)
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_explain_decision';
+COMMENT ON FUNCTION cdp.explain_decision(text, text, text) IS 'The tree of a flag with the value of every node, and when time changes it next';
+REVOKE ALL ON FUNCTION cdp.explain_decision(text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.explain_decision(text, text, text) TO cdp_reader;
+GRANT EXECUTE ON FUNCTION cdp.explain_decision(text, text, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp.explain_decision(text, text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.explain_identity(
+    id text,
+    namespace text DEFAULT NULL
+) RETURNS TABLE (at timestamptz, what text, kind text, value text, profile_id bigint, rule text, message_id text, detail text)
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_explain_identity';
+COMMENT ON FUNCTION cdp.explain_identity(text, text) IS 'Every identifier, merge, split and refusal of a person, with its cause';
+REVOKE ALL ON FUNCTION cdp.explain_identity(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.explain_identity(text, text) TO cdp_reader;
+GRANT EXECUTE ON FUNCTION cdp.explain_identity(text, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp.explain_identity(text, text) TO cdp_admin;
+
+CREATE VIEW cdp.events AS
+    SELECT
+        n.name AS namespace,
+        COALESCE(p.merged_into, e.profile_id) AS profile_id,
+        CASE e.type WHEN 0 THEN 'track' WHEN 1 THEN 'identify' WHEN 2 THEN 'page' WHEN 3 THEN 'screen' WHEN 4 THEN 'group' ELSE 'alias' END AS type,
+        d.name AS event, e.ts AS "timestamp", e.received_at,
+        CASE WHEN e.type OPERATOR(pg_catalog.=) ANY ('{1,4}'::int2[]) THEN NULL ELSE e.properties END AS properties,
+        e.context, e.user_id, e.anonymous_id, e.message_id,
+        CASE WHEN e.type OPERATOR(pg_catalog.=) ANY ('{1,4}'::int2[]) THEN e.properties END AS traits,
+        e.name, e.category, e.group_id, e.previous_id, e.integrations, e.original_timestamp, e.sent_at, e.event_id
+    FROM _cdp.events AS e
+    JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) e.namespace_id
+    LEFT JOIN _cdp.event_names AS d ON d.event_name_id OPERATOR(pg_catalog.=) e.event_name_id
+    LEFT JOIN _cdp.profiles AS p ON p.profile_id OPERATOR(pg_catalog.=) e.profile_id;
+COMMENT ON VIEW cdp.events IS 'Every message taken, with the person it belongs to now';
+
+CREATE VIEW cdp.people AS
+    SELECT n.name AS namespace, p.profile_id, t.traits, p.first_seen, p.last_seen, p.event_count, p.created_at,
+        (SELECT pg_catalog.array_agg(i.value ORDER BY i.linked_at, i.value) FROM _cdp.identifiers AS i
+         WHERE i.profile_id OPERATOR(pg_catalog.=) p.profile_id AND i.kind_id OPERATOR(pg_catalog.=) 1) AS user_ids
+    FROM _cdp.profiles AS p
+    JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) p.namespace_id
+    LEFT JOIN _cdp.profile_traits AS t ON t.profile_id OPERATOR(pg_catalog.=) p.profile_id
+    WHERE p.merged_into IS NULL;
+COMMENT ON VIEW cdp.people IS 'People, one row each';
+
+CREATE VIEW cdp.identifiers AS
+    SELECT n.name AS namespace, i.profile_id, k.name AS kind, i.value, i.linked_at, i.rule, i.message_id
+    FROM _cdp.identifiers AS i
+    JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) i.namespace_id
+    JOIN _cdp.identifier_kinds AS k ON k.kind_id OPERATOR(pg_catalog.=) i.kind_id;
+COMMENT ON VIEW cdp.identifiers IS 'Which identifier belongs to whom, and why';
+
+CREATE FUNCTION _cdp.traits_of(profile_id bigint, namespace text) RETURNS TABLE (key text, value jsonb, updated_at timestamptz)
+    LANGUAGE c STABLE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_traits_of';
+COMMENT ON FUNCTION _cdp.traits_of(bigint, text) IS 'Values of all computed traits of a profile';
+REVOKE ALL ON FUNCTION _cdp.traits_of(bigint, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _cdp.traits_of(bigint, text) TO cdp_reader, cdp_writer, cdp_admin;
+
+CREATE VIEW cdp.user_traits AS
+    SELECT n.name AS namespace, p.profile_id, t.key, t.value, t.updated_at
+    FROM _cdp.profiles AS p
+    JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) p.namespace_id
+    CROSS JOIN LATERAL _cdp.traits_of(p.profile_id, n.name) AS t
+    WHERE p.merged_into IS NULL;
+COMMENT ON VIEW cdp.user_traits IS 'Values of computed traits, as of now';
+
+CREATE VIEW cdp.user_segments AS
+    SELECT n.name AS namespace, m.profile_id, s.key, true AS in_segment, m.since
+    FROM _cdp.segments AS s
+    JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) s.namespace_id
+    CROSS JOIN LATERAL cdp.members(s.key, n.name) AS m;
+COMMENT ON VIEW cdp.user_segments IS 'Who is in which segment, as of now';
+
+CREATE VIEW cdp.quarantine AS
+    SELECT n.name AS namespace, q.quarantine_id, q.received_at, q.code, q.field, q.reason, q.original
+    FROM _cdp.quarantine AS q JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) q.namespace_id;
+COMMENT ON VIEW cdp.quarantine IS 'Messages that could not be taken, as they came, with the reason; cdp.requeue_quarantine() takes them again';
+
+CREATE VIEW cdp.progress AS
+    SELECT 'definitions'::text AS job, n.name AS namespace, s.done, s.total,
+        pg_catalog.round(100.0 OPERATOR(pg_catalog.*) s.done OPERATOR(pg_catalog./) GREATEST(s.total, 1), 1) AS percent,
+        CASE WHEN s.done OPERATOR(pg_catalog.>) 0 THEN
+            (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) s.started_at)
+            OPERATOR(pg_catalog.*) ((s.total OPERATOR(pg_catalog.-) s.done)::float8 OPERATOR(pg_catalog./) s.done::float8) END AS eta,
+        s.started_at
+    FROM _cdp.sweeps AS s JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) s.namespace_id;
+COMMENT ON VIEW cdp.progress IS 'Work that runs in the background, and how far it is';
+
+GRANT SELECT ON cdp.namespaces, cdp.trait_definitions, cdp.segment_definitions, cdp.flags, cdp.events, cdp.people, cdp.identifiers,
+    cdp.user_traits, cdp.user_segments, cdp.quarantine, cdp.progress TO cdp_reader, cdp_writer, cdp_admin;
+-- Operating.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+CREATE FUNCTION cdp.rebuild(
+    id text DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS bigint
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_rebuild';
+COMMENT ON FUNCTION cdp.rebuild(text, text) IS 'Computes a person, or everybody, from the events again; returns how many people';
+REVOKE ALL ON FUNCTION cdp.rebuild(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.rebuild(text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.run_due(
+    max_seconds integer DEFAULT NULL
+) RETURNS bigint
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_run_due';
+COMMENT ON FUNCTION cdp.run_due(integer) IS 'Does the work of the background workers here and now';
+REVOKE ALL ON FUNCTION cdp.run_due(integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.run_due(integer) TO cdp_admin;
+
+-- What a user sees of destinations, routes and deliveries. Secrets are never shown: a reference says where one
+-- is, "sealed" that one is here.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+-- Upper bound in milliseconds of the bucket of a histogram below which the given share of its entries lies.
+CREATE FUNCTION _cdp.percentile(histogram bigint[], share double precision) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT (2::bigint OPERATOR(pg_catalog.^) (pg_catalog.min(b.bucket) OPERATOR(pg_catalog.-) 1))::bigint
+    FROM (SELECT h.bucket, pg_catalog.sum(h.entries) OVER (ORDER BY h.bucket) AS below, pg_catalog.sum(h.entries) OVER () AS entries
+          FROM pg_catalog.unnest(histogram) WITH ORDINALITY AS h(entries, bucket)) AS b
+    WHERE b.entries OPERATOR(pg_catalog.>) 0
+      AND b.below::double precision OPERATOR(pg_catalog.>=) (b.entries::double precision OPERATOR(pg_catalog.*) share)
+    $$;
+COMMENT ON FUNCTION _cdp.percentile(bigint[], double precision) IS 'Percentile of a histogram with buckets of 1, 2, 4, … milliseconds';
+
+CREATE FUNCTION _cdp.masked_secrets(secrets jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT COALESCE(pg_catalog.jsonb_object_agg(s.name, CASE
+        WHEN pg_catalog.starts_with(s.value, 'env:') OR pg_catalog.starts_with(s.value, 'file:') THEN s.value
+        ELSE 'sealed' END), '{}'::jsonb)
+    FROM pg_catalog.jsonb_each_text(secrets) AS s(name, value)
+    $$;
+COMMENT ON FUNCTION _cdp.masked_secrets(jsonb) IS 'Secrets as they may be shown: references, and "sealed" for sealed ones';
+
+CREATE VIEW cdp.destinations AS
+    SELECT n.name AS namespace, d.key, d.kind, d.config, _cdp.masked_secrets(d.secrets) AS secrets, d.enabled,
+        d.paused_at, d.paused_reason,
+        COALESCE(s.delivered, 0) AS delivered, COALESCE(s.discarded, 0) AS discarded, COALESCE(s.retried, 0) AS retried,
+        COALESCE(s.rejected, 0) AS rejected, COALESCE(s.repeated, 0) AS repeated,
+        _cdp.percentile(s.latency, 0.5) AS latency_p50_ms, _cdp.percentile(s.latency, 0.95) AS latency_p95_ms,
+        _cdp.percentile(s.latency, 0.99) AS latency_p99_ms,
+        _cdp.percentile(s.lag, 0.5) AS lag_p50_ms, _cdp.percentile(s.lag, 0.95) AS lag_p95_ms,
+        _cdp.percentile(s.lag, 0.99) AS lag_p99_ms,
+        s.last_delivered_at, s.last_error, s.last_error_at, d.created_at, d.updated_at
+    FROM _cdp.destinations AS d
+    JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) d.namespace_id
+    LEFT JOIN _cdp.destination_statistics AS s ON s.destination_id OPERATOR(pg_catalog.=) d.destination_id;
+COMMENT ON VIEW cdp.destinations IS 'Outside systems, how they are doing, and what became of their messages';
+COMMENT ON COLUMN cdp.destinations.latency_p50_ms IS 'Half of the requests took no longer, rounded up to a power of two';
+COMMENT ON COLUMN cdp.destinations.lag_p50_ms IS 'Half of the messages arrived no later after they were made, rounded up to a power of two';
+COMMENT ON COLUMN cdp.destinations.repeated IS 'Messages sent again although they may have arrived, because a worker was killed';
+
+CREATE VIEW cdp.routes AS
+    SELECT n.name AS namespace, d.key AS destination, r.events, r.filter, r.mapping, r.transform, r.owner, r.created_at, r.updated_at
+    FROM _cdp.routes AS r
+    JOIN _cdp.destinations AS d ON d.destination_id OPERATOR(pg_catalog.=) r.destination_id
+    JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) r.namespace_id;
+COMMENT ON VIEW cdp.routes IS 'Which events and changes go to which destination';
+
+-- The parts of a message are read one by one, so that counting deliveries reads none of them.
+CREATE VIEW cdp.deliveries AS
+    SELECT w.outbox_id AS delivery_id, n.name AS namespace, d.key AS destination, w.profile_id,
+        (SELECT o.kind FROM _cdp.outbox AS o WHERE o.outbox_id OPERATOR(pg_catalog.=) w.outbox_id
+            AND o.created_at OPERATOR(pg_catalog.=) w.created_at) AS kind,
+        (SELECT o.message_id FROM _cdp.outbox AS o WHERE o.outbox_id OPERATOR(pg_catalog.=) w.outbox_id
+            AND o.created_at OPERATOR(pg_catalog.=) w.created_at) AS message_id,
+        (SELECT o.payload FROM _cdp.outbox AS o WHERE o.outbox_id OPERATOR(pg_catalog.=) w.outbox_id
+            AND o.created_at OPERATOR(pg_catalog.=) w.created_at) AS payload,
+        CASE
+            WHEN NOT d.enabled THEN 'disabled'
+            WHEN d.paused_at IS NOT NULL THEN 'paused'
+            WHEN EXISTS (SELECT FROM _cdp.leases AS l
+                         WHERE l.destination_id OPERATOR(pg_catalog.=) w.destination_id
+                           AND w.outbox_id OPERATOR(pg_catalog.=) ANY (l.outbox_ids)) THEN 'sending'
+            WHEN w.is_behind THEN 'behind another'
+            WHEN w.next_attempt_at IS NOT NULL THEN 'waiting to retry'
+            ELSE 'waiting' END AS status,
+        w.attempts, w.next_attempt_at, w.last_error,
+        (SELECT o.replay FROM _cdp.outbox AS o WHERE o.outbox_id OPERATOR(pg_catalog.=) w.outbox_id
+            AND o.created_at OPERATOR(pg_catalog.=) w.created_at) AS replay,
+        w.created_at
+    FROM (SELECT q.outbox_id, q.created_at, q.profile_id, q.namespace_id, q.destination_id, 0 AS attempts,
+              NULL::timestamptz AS next_attempt_at, NULL::text AS last_error, false AS is_behind
+          FROM _cdp.deliveries AS q
+          UNION ALL
+          SELECT r.outbox_id, r.created_at, r.profile_id, r.namespace_id, r.destination_id, r.attempts,
+              r.next_attempt_at, r.last_error, r.next_attempt_at IS NULL
+          FROM _cdp.retries AS r) AS w
+    JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) w.namespace_id
+    JOIN _cdp.destinations AS d ON d.destination_id OPERATOR(pg_catalog.=) w.destination_id;
+COMMENT ON VIEW cdp.deliveries IS 'Messages that are not delivered yet, and what they wait for';
+
+CREATE VIEW cdp.dead_letters AS
+    SELECT l.outbox_id AS delivery_id, n.name AS namespace, d.key AS destination, l.profile_id, l.kind, l.message_id, l.payload,
+        l.reason, l.attempts, l.request, l.status, l.response, l.replay, l.created_at, l.failed_at
+    FROM _cdp.dead_letters AS l
+    JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) l.namespace_id
+    LEFT JOIN _cdp.destinations AS d ON d.destination_id OPERATOR(pg_catalog.=) l.destination_id;
+COMMENT ON VIEW cdp.dead_letters IS 'Messages that could not be delivered, with the request, the answer and the reason';
+
+REVOKE ALL ON FUNCTION _cdp.percentile(bigint[], double precision), _cdp.masked_secrets(jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _cdp.percentile(bigint[], double precision), _cdp.masked_secrets(jsonb) TO cdp_reader;
+GRANT SELECT ON cdp.destinations, cdp.routes, cdp.deliveries, cdp.dead_letters TO cdp_reader;
+-- Destinations, routes, and what is done with deliveries by hand.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+CREATE FUNCTION cdp.define_destination(
+    key text,
+    kind text,
+    config jsonb,
+    secrets jsonb DEFAULT '{}',
+    enabled boolean DEFAULT true,
+    namespace text DEFAULT NULL
+) RETURNS cdp.destinations
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_define_destination';
+COMMENT ON FUNCTION cdp.define_destination(text, text, jsonb, jsonb, boolean, text) IS 'Makes or changes a destination; secrets are env:CDP_NAME, file:NAME, or texts that are sealed';
+REVOKE ALL ON FUNCTION cdp.define_destination(text, text, jsonb, jsonb, boolean, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.define_destination(text, text, jsonb, jsonb, boolean, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.drop_destination(
+    key text,
+    namespace text DEFAULT NULL
+) RETURNS void
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_drop_destination';
+COMMENT ON FUNCTION cdp.drop_destination(text, text) IS 'Drops a destination and what waits for it; refused while a route or a segment uses it';
+REVOKE ALL ON FUNCTION cdp.drop_destination(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.drop_destination(text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.pause_destination(
+    key text,
+    reason text DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS cdp.destinations
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_pause_destination';
+COMMENT ON FUNCTION cdp.pause_destination(text, text, text) IS 'Stops sending to a destination; its messages wait';
+REVOKE ALL ON FUNCTION cdp.pause_destination(text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.pause_destination(text, text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.resume_destination(
+    key text,
+    namespace text DEFAULT NULL
+) RETURNS cdp.destinations
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_resume_destination';
+COMMENT ON FUNCTION cdp.resume_destination(text, text) IS 'Sends to a paused destination again';
+REVOKE ALL ON FUNCTION cdp.resume_destination(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.resume_destination(text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.test_destination(
+    key text,
+    namespace text DEFAULT NULL
+) RETURNS TABLE (ok boolean, detail text)
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_test_destination';
+COMMENT ON FUNCTION cdp.test_destination(text, text) IS 'Asks a destination whether configuration and credentials work, without leaving a trace there';
+REVOKE ALL ON FUNCTION cdp.test_destination(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.test_destination(text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.destination_kinds() RETURNS TABLE (
+    kind text,
+    name text,
+    category text,
+    description text,
+    duplicates text,
+    config_schema jsonb
+)
+    LANGUAGE c IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_destination_kinds';
+COMMENT ON FUNCTION cdp.destination_kinds() IS 'The catalogue of destinations, with the JSON Schema of each configuration';
+REVOKE ALL ON FUNCTION cdp.destination_kinds() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.destination_kinds() TO cdp_reader;
+
+CREATE FUNCTION cdp.define_route(
+    destination text,
+    events text[] DEFAULT NULL,
+    filter text DEFAULT NULL,
+    mapping jsonb DEFAULT NULL,
+    transform text DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS cdp.routes
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_define_route';
+COMMENT ON FUNCTION cdp.define_route(text, text[], text, jsonb, text, text) IS 'Sends events and changes to a destination; destination, events and filter tell routes apart';
+REVOKE ALL ON FUNCTION cdp.define_route(text, text[], text, jsonb, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.define_route(text, text[], text, jsonb, text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.drop_route(
+    destination text,
+    events text[] DEFAULT NULL,
+    filter text DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS void
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_drop_route';
+COMMENT ON FUNCTION cdp.drop_route(text, text[], text, text) IS 'Drops the route to a destination with these events and this filter';
+REVOKE ALL ON FUNCTION cdp.drop_route(text, text[], text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.drop_route(text, text[], text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.retry_dead_letters(
+    delivery_ids bigint[]
+) RETURNS bigint
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_retry_dead_letters';
+COMMENT ON FUNCTION cdp.retry_dead_letters(bigint[]) IS 'Sends these dead letters again; returns how many';
+REVOKE ALL ON FUNCTION cdp.retry_dead_letters(bigint[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.retry_dead_letters(bigint[]) TO cdp_admin;
+
+-- The filter is SQL and runs with the caller's rights, so this function must not be SECURITY DEFINER.
+CREATE FUNCTION cdp.retry_dead_letters(
+    destination text DEFAULT NULL,
+    filter text DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    chosen bigint[];
+BEGIN
+    EXECUTE 'SELECT pg_catalog.array_agg(l.delivery_id) FROM cdp.dead_letters AS l'
+        ' WHERE l.namespace OPERATOR(pg_catalog.=) COALESCE($2, NULLIF(pg_catalog.current_setting(''cdp.namespace'', true), ''''), ''default'')'
+        ' AND (l.destination OPERATOR(pg_catalog.=) $1 OR $1 IS NULL) AND (' OPERATOR(pg_catalog.||) COALESCE(filter, 'true') OPERATOR(pg_catalog.||) ')'
+        INTO chosen USING destination, namespace;
+    RETURN cdp.retry_dead_letters(COALESCE(chosen, '{}'::bigint[]));
+END
+$$;
+COMMENT ON FUNCTION cdp.retry_dead_letters(text, text, text) IS 'Sends dead letters again: those of a destination, those that a SQL condition over cdp.dead_letters chooses, or all; returns how many';
+REVOKE ALL ON FUNCTION cdp.retry_dead_letters(text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.retry_dead_letters(text, text, text) TO cdp_admin;
+
+CREATE FUNCTION _cdp.announce_workers() RETURNS void
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_announce_workers';
+COMMENT ON FUNCTION _cdp.announce_workers() IS 'Lets the workers of this database start, or warns that there are none';
+REVOKE ALL ON FUNCTION _cdp.announce_workers() FROM PUBLIC;
+
+DO $$
+BEGIN
+    PERFORM _cdp.announce_workers();
+END
+$$;
+-- What pg_dump does with the tables of the extension (docs/decisions/0002-partitions-and-dump.md): their rows
+-- are dumped, those that come with the extension left out. Partitions are ordinary tables.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+SELECT pg_catalog.pg_extension_config_dump('_cdp.namespaces', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.event_names', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.identifiers', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.identity_demotions', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.profile_merges', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.profile_splits', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.message_ids', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.quarantine', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.profiles', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.profile_traits', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.pending_folds', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.timers', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.groups', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.group_members', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.history', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.sweeps', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.definition_versions', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.traits', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.segments', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.segment_members', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.flags', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.slots', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.destinations', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.routes', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.deliveries', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.retries', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.dead_letters', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.destination_statistics', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.identifier_kinds', 'WHERE kind_id >= 1000');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.namespace_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.event_name_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.identifier_kind_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.event_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.quarantine_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.profile_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.pending_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.history_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.definition_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.slot_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.outbox_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.lease_id_seq', '');
+-- Who may see the schemas. Nothing else is granted to PUBLIC.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+GRANT USAGE ON SCHEMA cdp TO cdp_reader, cdp_writer, cdp_admin;
+GRANT cdp_reader TO cdp_writer;
+GRANT cdp_writer TO cdp_admin;
+REVOKE ALL ON FUNCTION cdp.version() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.version() TO cdp_reader;
+REVOKE ALL ON FUNCTION cdp.now() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.now() TO cdp_reader;
+REVOKE ALL ON FUNCTION _cdp.create_event_partition(timestamptz) FROM PUBLIC;

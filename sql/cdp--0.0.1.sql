@@ -1,0 +1,48 @@
+-- Schemas, roles and the types that functions return.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+CREATE SCHEMA _cdp;
+COMMENT ON SCHEMA cdp IS 'Customer Data Platform: everything a user calls or reads';
+COMMENT ON SCHEMA _cdp IS 'Customer Data Platform: tables and private functions; use schema cdp';
+
+-- Roles belong to the cluster, not to a database: another database may have made them already.
+DO $$
+DECLARE
+    role_name text;
+BEGIN
+    FOREACH role_name IN ARRAY ARRAY['cdp_reader', 'cdp_writer', 'cdp_admin'] LOOP
+        IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname OPERATOR(pg_catalog.=) role_name::pg_catalog.name) THEN
+            EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', role_name);
+        END IF;
+    END LOOP;
+END
+$$;
+
+CREATE TYPE cdp.receipt AS (
+    message_id text,
+    profile_id bigint,
+    status text,
+    reason text
+);
+COMMENT ON TYPE cdp.receipt IS 'What became of a message: accepted, duplicate, dropped, suppressed or quarantined, and why';
+
+CREATE TYPE cdp.decision AS (
+    allow boolean,
+    variant text,
+    value jsonb,
+    reason text,
+    reasons text[]
+);
+COMMENT ON TYPE cdp.decision IS 'The answer of a flag for one person, with the reasons that led to it';
+
+CREATE FUNCTION cdp.now() RETURNS timestamptz
+    LANGUAGE c STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_now';
+COMMENT ON FUNCTION cdp.now() IS 'The instant every answer refers to: the real time, or the fixed time of the setting cdp.clock';
+
+CREATE FUNCTION cdp.version() RETURNS text
+    LANGUAGE c IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_version';
+COMMENT ON FUNCTION cdp.version() IS 'Version of the installed library';
