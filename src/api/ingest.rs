@@ -161,20 +161,21 @@ pub fn alias(call: &Call) -> Result<Returned> {
 
 /// `cdp.ingest(payload jsonb, namespace)`: one message, an array, or a batch as SDKs send it.
 pub fn ingest_jsonb(call: &Call) -> Result<Returned> {
-    ingest_payload(call, call.jsonb(0))
+    let payload = call.jsonb(0);
+    let is_batch = payload.as_deref().is_some_and(ingest::is_sdk_batch);
+    ingest_payload(call, payload, is_batch)
 }
 
 /// `cdp.ingest(payload text, namespace)`: the same as JSON or NDJSON text.
 pub fn ingest_text(call: &Call) -> Result<Returned> {
-    ingest_payload(call, call.text(0))
+    ingest_payload(call, call.text(0), false)
 }
 
-fn ingest_payload(call: &Call, payload: Option<String>) -> Result<Returned> {
+fn ingest_payload(call: &Call, payload: Option<String>, batch_limits: bool) -> Result<Returned> {
     let payload = payload.ok_or_else(|| Error::new("22004", "argument payload is null").hint("Give a message, an array of messages, or a batch."))?;
     let received_at = clock::now()?;
     let limits = ingest::limits();
-    let is_batch = ingest::is_sdk_batch(&payload);
-    let items = cdp_message::parse_payload(&payload, received_at, &limits, is_batch)
+    let items = cdp_message::parse_payload(&payload, received_at, &limits, batch_limits)
         .map_err(|error| Reason::message(&error).error())?;
     let receipts = Spi::connect(false, |spi| {
         let namespace = namespace(spi, call, 1)?;

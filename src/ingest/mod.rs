@@ -74,10 +74,10 @@ pub enum Strictness {
     Quarantine,
 }
 
-/// Whether a payload has the shape in which SDKs send batches, to which their limits apply.
+/// Whether a jsonb payload has the shape in which SDKs send batches, to which their limits apply.
 pub fn is_sdk_batch(payload: &str) -> bool {
-    let start = payload.trim_start();
-    start.starts_with('{') && !start.contains('\n') && payload.contains("\"batch\"")
+    payload.starts_with('{')
+        && cdp_message::Document::parse(payload, "payload", &limits()).is_ok_and(|batch| batch.raw("batch").is_some())
 }
 
 /// What arrives: messages, and items that were no messages.
