@@ -51,7 +51,7 @@ impl Reading {
         let calendar = namespace.calendar();
         let people = backfill::read_people(spi, &catalog, &calendar, &[profile_id])?;
         let Some(person) = people.into_iter().next() else { return Ok(None) };
-        let at = clock::now()?;
+        let at = person.instant(clock::now()?);
         Ok(Some(Reading { namespace, catalog, calendar, person, edges: Edges::default(), at }))
     }
 
@@ -248,10 +248,10 @@ pub fn members(call: &Call) -> Result<Returned> {
             let edges = edges::read(
                 spi,
                 &catalog,
-                people.iter().map(|person| (person, at, segment.definition.aggregates.as_slice())),
+                people.iter().map(|person| (person, person.instant(at), segment.definition.aggregates.as_slice())),
             )?;
             for person in &people {
-                let context = PersonContext::new(&catalog, person, at, &calendar, &edges);
+                let context = PersonContext::new(&catalog, person, person.instant(at), &calendar, &edges);
                 if context.holds(&segment.definition) {
                     members.entry(person.profile_id).or_insert_with(|| since(person, segment.id, at));
                 } else {

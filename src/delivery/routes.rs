@@ -223,7 +223,8 @@ pub fn send_messages(
         spi,
         catalog,
         filters.filter_map(|(accepted, route)| {
-            Some((*by_id.get(&accepted.profile_id)?, now, route.aggregates.as_slice()))
+            let person = *by_id.get(&accepted.profile_id)?;
+            Some((person, person.instant(now), route.aggregates.as_slice()))
         }),
     )?;
     let mut outgoing = Vec::new();
@@ -234,7 +235,7 @@ pub fn send_messages(
         if let Some(filter) = &route.filter {
             let person = by_id.get(&accepted.profile_id).copied().unwrap_or(&nobody);
             let message = Value::from_json(&body);
-            let mut context = PersonContext::new(catalog, person, now, calendar, &edges);
+            let mut context = PersonContext::new(catalog, person, person.instant(now), calendar, &edges);
             context.message = Some(&message);
             if !cdp_expr::is_true(filter, &context) {
                 continue;

@@ -32,6 +32,11 @@ pub fn now() -> Result<Timestamp> {
     }
 }
 
+/// Whether `cdp.clock` fixes the time.
+pub fn is_fixed() -> bool {
+    guc::clock().is_some()
+}
+
 /// The real time, for leases and retries, which a test clock must not freeze.
 pub fn real() -> Timestamp {
     // SAFETY: reads the system's clock.

@@ -37,10 +37,11 @@ pub fn fill(spi: &Spi, catalog: &Catalog, calendar: &dyn Calendar, people: &mut 
         if person.version >= catalog.version {
             continue;
         }
-        whole |= person.version < 0;
-        let before = wanted.len();
+        let mut lacks = person.version < 0;
+        whole |= lacks;
         for (index, slot) in catalog.slots.iter().enumerate() {
             if slot.version > person.version {
+                lacks = true;
                 wanted.insert(index);
                 person
                     .state
@@ -48,11 +49,11 @@ pub fn fill(spi: &Spi, catalog: &Catalog, calendar: &dyn Calendar, people: &mut 
                     .map_err(|error| person::corrupt(person.profile_id, &error))?;
             }
         }
-        if wanted.len() > before || person.version < 0 || !wanted.is_empty() {
+        if lacks {
             owners.extend(person.profile_ids().map(|id| (id, position)));
         }
     }
-    if !owners.is_empty() && (whole || !wanted.is_empty()) {
+    if !owners.is_empty() {
         read_events(spi, catalog, calendar, people, &owners, &wanted, whole)?;
     }
     for person in people.iter_mut() {
@@ -226,7 +227,7 @@ pub fn bring_up_to_date(
     fill(spi, &catalog, &calendar, &mut people)?;
     evaluate::load_references(spi, &catalog, &mut people)?;
     let mut changes = evaluate::advance(spi, &catalog, &calendar, &mut people, now)?;
-    let tasks: Vec<Task> = people.iter().map(|_| Task { scope: Scope::All, at: now, cause: cause.clone() }).collect();
+    let tasks: Vec<Task> = people.iter().map(|p| Task { scope: Scope::All, at: p.instant(now), cause: cause.clone() }).collect();
     let mut held: Vec<&mut Person> = people.iter_mut().collect();
     changes.extend(evaluate::evaluate(spi, &catalog, &calendar, &mut held, &tasks)?);
     engine::finish(spi, &catalog, namespace, &mut people, &changes, now)?;
@@ -312,12 +313,12 @@ pub fn evaluate_once(
     let edges = edges::read(
         spi,
         &extended.catalog,
-        people.iter().map(|person| (person, at, extended.definition.aggregates.as_slice())),
+        people.iter().map(|person| (person, person.instant(at), extended.definition.aggregates.as_slice())),
     )?;
     people
         .iter()
         .map(|person| {
-            let context = PersonContext::new(&extended.catalog, person, at, &calendar, &edges);
+            let context = PersonContext::new(&extended.catalog, person, person.instant(at), &calendar, &edges);
             let value = context.value(&extended.definition);
             context.check()?;
             Ok((person.profile_id, value))

@@ -292,6 +292,18 @@ fn load(spi: &Spi, namespace_id: i32) -> Result<Catalog> {
         });
         catalog.segments.push(Segment { id: row.id, key: row.key, name: row.name, sync_to: row.sync_to, definition });
     }
+    for index in 0..catalog.routes.len() {
+        let filter = catalog.routes.get(index).and_then(|route| route.filter.clone());
+        if let Some(filter) = filter {
+            // While a route is being defined its slots are not there yet.
+            let inlined = filter.inline(&names);
+            let positions = inlined.aggregates().into_iter().filter_map(|a| catalog.aggregate_position(a));
+            let aggregates = positions.collect();
+            if let Some(route) = catalog.routes.get_mut(index) {
+                route.aggregates = aggregates;
+            }
+        }
+    }
     for row in flags {
         let definition = catalog.bind(&names, row.version, row.expression)?;
         catalog.flags.push(Flag { id: row.id, key: row.key, definition });

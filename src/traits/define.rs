@@ -161,8 +161,10 @@ pub fn change(
     let made = slots::store(spi, namespace, &catalog.slots, inlined.iter(), version)?;
     store(version)?;
     catalog::invalidate(spi)?;
-    let is_flag = new.as_ref().is_some_and(|n| n.what == Defined::Flag) || matches!(dropped, Some((Defined::Flag, _)));
-    if !is_flag || made {
+    // Flags and routes are answered when somebody asks: people only need what is new in their state.
+    let is_stored = |what: Defined| what != Defined::Flag;
+    let changes_values = new.as_ref().is_some_and(|n| is_stored(n.what)) || dropped.is_some_and(|d| is_stored(d.0));
+    if changes_values || made {
         backfill::start(spi, namespace, version)?;
     }
     Ok(())

@@ -156,7 +156,7 @@ fn fold(
             } else {
                 Scope::Some { traits: BTreeSet::new(), segments: BTreeSet::new() }
             },
-            at: now,
+            at: person.instant(now),
             cause: causes.get(&person.profile_id).cloned().unwrap_or(Cause::Time),
         })
         .collect();

@@ -135,7 +135,7 @@ pub fn fold_pending(spi: &Spi, limit: usize) -> Result<usize> {
         evaluate::load_references(spi, &catalog, &mut people)?;
         let mut changes = evaluate::advance(spi, &catalog, &calendar, &mut people, now)?;
         let tasks: Vec<Task> =
-            people.iter().map(|_| Task { scope: Scope::All, at: now, cause: Cause::Time }).collect();
+            people.iter().map(|p| Task { scope: Scope::All, at: p.instant(now), cause: Cause::Time }).collect();
         let mut held: Vec<&mut Person> = people.iter_mut().collect();
         changes.extend(evaluate::evaluate(spi, &catalog, &calendar, &mut held, &tasks)?);
         engine::finish(spi, &catalog, &namespace, &mut people, &changes, now)?;

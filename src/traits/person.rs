@@ -3,6 +3,7 @@
 use super::catalog::Catalog;
 use super::computed::Computed;
 use crate::error::{state, Error, Result};
+use crate::pg::clock;
 use crate::pg::datum::Param;
 use crate::pg::spi::{Rows, Spi};
 use cdp_state::{State, StateError};
@@ -63,6 +64,15 @@ impl Person {
     /// The profiles under which this person's events are stored.
     pub fn profile_ids(&self) -> impl Iterator<Item = i64> + '_ {
         std::iter::once(self.profile_id).chain(self.absorbed.iter().copied())
+    }
+
+    /// The instant at which to look at the person: `now`, or a little later where a concurrent session with a later
+    /// clock was here first. A fixed clock stays what it is.
+    pub fn instant(&self, now: Timestamp) -> Timestamp {
+        match self.state.as_of() {
+            Some(known) if !clock::is_fixed() => now.max(known),
+            _ => now,
+        }
     }
 
     fn read(row: &Rows) -> Result<Person> {
