@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use cdp_tests::{eventually, Cluster, Reply, Sink};
+use cdp_tests::{Cluster, Reply, Sink};
 
 #[test]
 fn committed_rows_survive_every_kind_of_death() {
@@ -27,9 +27,7 @@ fn committed_rows_survive_every_kind_of_death() {
                 .unwrap()
                 .get(0);
             cluster.kill_backend(process);
-            assert!(eventually(Duration::from_secs(10), || client.is_closed()
-                || client.simple_query("SELECT 1").is_err()));
-            cluster.wait_until_up();
+            assert!(client.simple_query("SELECT 1").is_err());
         }),
     ];
     for (number, (name, die)) in deaths.iter().enumerate() {

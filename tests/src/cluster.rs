@@ -240,9 +240,15 @@ impl Cluster {
         kill(process);
     }
 
-    /// `kill -9` of one server process. Postgres then restarts all of them.
+    /// `kill -9` of one server process. Postgres then ends all others and recovers; returns when it is up again.
     pub fn kill_backend(&self, process: i32) {
+        let before = self.log().len();
         kill(&process.to_string());
+        let noticed = crate::eventually(Duration::from_secs(30), || {
+            self.log()[before..].contains("reinitializing")
+        });
+        assert!(noticed, "the server goes on\n{}", self.log_tail());
+        self.wait_until_up();
     }
 
     /// Waits until the server answers, for instance while it recovers.

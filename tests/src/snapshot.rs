@@ -8,13 +8,13 @@ use crate::cluster::describe;
 
 /// Every object that belongs to the extension, as Postgres describes it, sorted.
 pub const MEMBERS: &str = "
-SELECT identity.type || ' ' || identity.identity
+SELECT * FROM (SELECT identity.type || ' ' || identity.identity
 FROM pg_catalog.pg_depend AS depend
 JOIN pg_catalog.pg_extension AS extension ON extension.oid = depend.refobjid
 CROSS JOIN LATERAL pg_catalog.pg_identify_object(depend.classid, depend.objid, depend.objsubid) AS identity
 WHERE depend.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
-  AND depend.deptype = 'e' AND extension.extname = 'cdp'
-ORDER BY 1 COLLATE \"C\"";
+  AND depend.deptype = 'e' AND extension.extname = 'cdp') AS member(line)
+ORDER BY line COLLATE \"C\"";
 
 /// The extension's catalog, object by object with everything that makes it what it is: definition,
 /// columns, constraints, privileges, comment, and what `pg_dump` takes of it.
@@ -46,8 +46,8 @@ SELECT name || E'\\n' || CASE WHEN prokind = 'a' THEN (SELECT aggtransfn || ' ' 
                              ELSE pg_get_functiondef(pg_proc.oid) END
 FROM described JOIN pg_proc ON pg_proc.oid = objid AND classid = 'pg_proc'::regclass
 UNION ALL
-SELECT name || E'\\n    ' || relkind || ' ' || relpersistence || ' ' || coalesce(array_to_string(reloptions, ','), '')
-       || coalesce(' partitioned by ' || pg_get_partkeydef(pg_class.oid), '') || ' row security ' || relrowsecurity
+SELECT name || E'\\n    ' || relkind::text || ' ' || relpersistence::text || ' ' || coalesce(array_to_string(reloptions, ','), '')
+       || coalesce(' partitioned by ' || pg_get_partkeydef(pg_class.oid), '') || ' row security ' || relrowsecurity::text
 FROM described JOIN pg_class ON pg_class.oid = objid AND classid = 'pg_class'::regclass
 UNION ALL
 SELECT name || E'\\n' || pg_get_viewdef(pg_class.oid)
@@ -55,7 +55,7 @@ FROM described JOIN pg_class ON pg_class.oid = objid AND classid = 'pg_class'::r
 UNION ALL
 SELECT name || E'\\n    columns ' || (
     SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod) || CASE WHEN attnotnull THEN ' not null' ELSE '' END
-                      || coalesce(' default ' || pg_get_expr(adbin, adrelid), '') || ' ' || attidentity || attgenerated || attstorage
+                      || coalesce(' default ' || pg_get_expr(adbin, adrelid), '') || ' ' || attidentity::text || attgenerated::text || attstorage::text
                       || coalesce(' -- ' || col_description(attrelid, attnum), ''), E'\\n            ' ORDER BY attnum)
     FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
     WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped)
@@ -73,13 +73,13 @@ UNION ALL
 SELECT name || E'\\n    trigger ' || pg_get_triggerdef(pg_trigger.oid)
 FROM described JOIN pg_trigger ON tgrelid = objid AND classid = 'pg_class'::regclass AND NOT tgisinternal
 UNION ALL
-SELECT name || E'\\n    policy ' || polname || ' ' || polcmd || ' ' || coalesce(pg_get_expr(polqual, polrelid), '') || ' ' || coalesce(pg_get_expr(polwithcheck, polrelid), '')
+SELECT name || E'\\n    policy ' || polname || ' ' || polcmd::text || ' ' || coalesce(pg_get_expr(polqual, polrelid), '') || ' ' || coalesce(pg_get_expr(polwithcheck, polrelid), '')
 FROM described JOIN pg_policy ON polrelid = objid AND classid = 'pg_class'::regclass
 UNION ALL
 SELECT name || E'\\n    sequence ' || format_type(seqtypid, NULL) || ' ' || concat_ws(' ', seqstart, seqincrement, seqmax, seqmin, seqcache, seqcycle)
 FROM described JOIN pg_sequence ON seqrelid = objid AND classid = 'pg_class'::regclass
 UNION ALL
-SELECT name || E'\\n    type ' || typtype || ' ' || typcategory || ' ' || typlen || ' ' || typstorage || ' ' || coalesce(typdefault, '')
+SELECT name || E'\\n    type ' || typtype::text || ' ' || typcategory::text || ' ' || typlen || ' ' || typstorage::text || ' ' || coalesce(typdefault, '')
        || coalesce(' labels ' || (SELECT string_agg(enumlabel, ',' ORDER BY enumsortorder) FROM pg_enum WHERE enumtypid = pg_type.oid), '')
        || CASE WHEN typtype = 'd' THEN ' of ' || format_type(typbasetype, typtypmod) ELSE '' END
 FROM described JOIN pg_type ON pg_type.oid = objid AND classid = 'pg_type'::regclass
