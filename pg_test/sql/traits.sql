@@ -1,0 +1,33 @@
+-- Traits: exact windows, at once for everybody, and as time passes.
+SET cdp.clock = '2026-01-15 12:00:00+00';
+INSERT INTO cdp.inbox (user_id, event, properties, "timestamp", message_id)
+SELECT 'u' || (i % 3), 'Order Completed', jsonb_build_object('total', i * 1.1, 'category', (ARRAY['Books', 'Music'])[1 + i % 2]),
+       '2026-01-15 12:00:00+00'::timestamptz - i * interval '1 day', 'o' || i
+FROM generate_series(0, 20) AS i;
+SELECT key, expression, result_type FROM cdp.define_trait('orders_7d', 'events."Order Completed".count_7d');
+SELECT key, expression, result_type FROM cdp.define_trait('ltv', 'events.''Order Completed''.sum(total)');
+SELECT key, expression, result_type FROM cdp.define_trait('books', 'events."Order Completed"[category=="Books"].count_2w', 'Orders of books');
+SELECT key, expression, result_type FROM cdp.define_trait('average', 'ltv / events."Order Completed".count');
+SELECT key, expression, result_type FROM cdp.define_trait('last_order_days', 'events."Order Completed".last_seen_days_ago');
+SELECT key, expression, result_type FROM cdp.define_trait('is_active', 'last_seen_minutes_ago < 1440');
+SELECT i.value AS id, t.key, t.value FROM cdp.identifiers AS i, cdp.traits(i.value) AS t ORDER BY 1, 2;
+SELECT key, value FROM cdp.user_traits WHERE profile_id = cdp.resolve('u1') ORDER BY key;
+
+-- The lower edge of a window is inside, one microsecond before it is not.
+SELECT cdp.trait('u1', 'orders_7d') AS before;
+SET cdp.clock = '2026-01-16 12:00:00+00';
+SELECT cdp.trait('u1', 'orders_7d') AS at_the_edge, cdp.trait('u0', 'is_active') AS active;
+SET cdp.clock = '2026-01-16 12:00:00.000001+00';
+SELECT cdp.trait('u1', 'orders_7d') AS just_after;
+SELECT depth, expression, value, changes_at FROM cdp.explain_trait('u1', 'average');
+
+-- Changing a definition answers at once; what is used cannot be dropped.
+SELECT expression FROM cdp.define_trait('ltv', 'events."Order Completed".sum_7d(total)');
+SELECT cdp.trait('u1', 'ltv') AS ltv, cdp.trait('u1', 'average') AS average;
+SELECT cdp.drop_trait('ltv');
+SELECT cdp.drop_trait('average');
+SELECT cdp.drop_trait('ltv');
+SELECT key FROM cdp.trait_definitions ORDER BY key;
+SELECT * FROM cdp.validate('events.order.count_7d > 3 and', 'segment');
+SELECT * FROM cdp.validate('ltw > 3', 'segment');
+SELECT * FROM cdp.validate('events."Order Completed".sum_30d(total)');
