@@ -1,6 +1,6 @@
 //! Attio: people and companies by their unique attribute, lists, deletion.
 
-use super::spec::{audience, base_url, sets_traits, ENDPOINT};
+use super::spec::{audience, base_url, sets_traits, unknown_person, ENDPOINT};
 use crate::batch::{group, Item};
 use crate::config::{Config, ConfigError, Field, FieldKind, Limits, SecretField};
 use crate::destination::{CatalogueEntry, Category, Context, Destination, Duplicates};
@@ -227,7 +227,7 @@ fn scored(context: &Context, message: &Message) -> Result<(), Outcome> {
 fn email(message: &Message) -> Result<String, Outcome> {
     message
         .email()
-        .ok_or_else(|| Outcome::reject("the person has no e-mail address"))
+        .ok_or_else(|| unknown_person(message, "e-mail address"))
 }
 
 /// Creates the person or changes it, found by its unique attribute, in one atomic request.
@@ -239,7 +239,7 @@ fn person(context: &Context, message: &Message) -> Result<HttpRequest, Outcome> 
     } else {
         let user = message
             .user_id()
-            .ok_or_else(|| Outcome::reject("the person has no userId"))?;
+            .ok_or_else(|| unknown_person(message, "userId"))?;
         values.insert(attribute.clone(), json!(user));
         if let Some(email) = message.email() {
             values.insert("email_addresses".to_string(), json!([email]));

@@ -1,6 +1,6 @@
 //! HubSpot: contacts, companies, custom events, static lists, deletion.
 
-use super::spec::{audience, base_url, flat, isolate, sets_traits, uuid, ENDPOINT};
+use super::spec::{audience, base_url, flat, isolate, sets_traits, unknown_person, uuid, ENDPOINT};
 use crate::batch::{group, Group, Item};
 use crate::config::{Config, ConfigError, Field, FieldKind, Limits, SecretField};
 use crate::destination::{CatalogueEntry, Category, Context, Destination, Duplicates};
@@ -149,17 +149,16 @@ impl Destination for HubSpot {
     fn http_outcomes(
         &self,
         context: &Context,
-        batch: &[&Message],
+        _batch: &[&Message],
         plan: &RequestPlan,
         response: &HttpResponse,
     ) -> Reply {
         let body = response.json();
         let step = plan.step.get("step").and_then(Value::as_str).unwrap_or("");
         match response.status {
-            200 | 201 if step == "members" => membership(context, plan, &body),
-            207 => partial_upsert(plan, &body),
+            200 | 201 | 207 => upserted(context, plan, &body),
             400 if matches!(step, "upsert" | "members") => {
-                without_unknown(context, batch, plan, response, &body)
+                without_unknown(context, plan, response, &body)
             }
             404 if step == "delete" => Reply::all(plan, Outcome::Delivered),
             409 => Reply::all(plan, Outcome::retry(response.summary())),
@@ -199,14 +198,12 @@ fn item(context: &Context, message: &Message, number: usize) -> Item<Endpoint, V
         message.user_id()
     };
     let Some(id) = id else {
-        return Item::Settled(Outcome::reject(format!(
-            "the person has no {}",
-            if id_property == "email" {
-                "e-mail address"
-            } else {
-                "userId"
-            }
-        )));
+        let what = if id_property == "email" {
+            "e-mail address"
+        } else {
+            "userId"
+        };
+        return Item::Settled(unknown_person(message, what));
     };
     let contact = |endpoint: Endpoint, properties: Map<String, Value>| {
         let content = json!({"id": id, "idProperty": id_property, "properties": properties});
@@ -328,7 +325,7 @@ fn event(context: &Context, message: &Message) -> Item<Endpoint, Value> {
         }
     };
     let Some(email) = message.email() else {
-        return Item::Settled(Outcome::reject("the person has no e-mail address"));
+        return Item::Settled(unknown_person(message, "e-mail address"));
     };
     let properties: Map<String, Value> = flat(super::spec::event_properties(message))
         .into_iter()
@@ -390,50 +387,25 @@ fn request(context: &Context, group: Group<Endpoint, Value>) -> RequestPlan {
     RequestPlan::http(request, group.messages).with_step(step)
 }
 
-/// The contacts are there and have ids: they go on the list, or off it.
-fn membership(context: &Context, plan: &RequestPlan, body: &Value) -> Reply {
-    let ids: Vec<&str> = body
-        .get("results")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(|result| result.get("id")?.as_str())
-        .collect();
-    let list = plan.step.get("list").and_then(Value::as_str).unwrap_or("");
-    let entered = plan.step.get("entered") == Some(&Value::Bool(true));
-    let action = if entered { "add" } else { "remove" };
-    let list = encode_component(list);
-    let path = format!("/crm/v3/lists/{list}/memberships/{action}");
-    let request = call(context, Method::Put, &path).json(&json!(ids));
-    Reply::next(
-        RequestPlan::http(request, plan.messages.clone()).with_step(json!({"step": "list"})),
-    )
-}
-
-/// 207: the errors say which records they are about. One that does not makes the records be
-/// sent again in halves; an upsert may be repeated.
-fn partial_upsert(plan: &RequestPlan, body: &Value) -> Reply {
+/// What an upsert did: the errors of a 207 say which records they are about (one that does not
+/// makes the records be sent again in halves; an upsert may be repeated). Contacts that are there
+/// for a list's sake then go on it, or off it.
+fn upserted(context: &Context, plan: &RequestPlan, body: &Value) -> Reply {
     let mut outcomes: Vec<(usize, Outcome)> = plan
         .messages
         .iter()
         .map(|index| (*index, Outcome::Delivered))
         .collect();
-    for error in body
-        .get("errors")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
+    let list_of = |value: Option<&Value>| -> Vec<Value> {
+        value.and_then(Value::as_array).cloned().unwrap_or_default()
+    };
+    for error in list_of(body.get("errors")) {
         let reason = error
             .get("message")
             .and_then(Value::as_str)
             .unwrap_or("refused");
-        let traces: Vec<usize> = error
-            .get("context")
-            .and_then(|context| context.get("objectWriteTraceId"))
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
+        let traces: Vec<usize> = list_of(error.pointer("/context/objectWriteTraceId"))
+            .iter()
             .filter_map(|trace| trace.as_str()?.parse().ok())
             .collect();
         if traces.is_empty() {
@@ -445,16 +417,39 @@ fn partial_upsert(plan: &RequestPlan, body: &Value) -> Reply {
             }
         }
     }
+    let Some(list) = plan.step.get("list").and_then(Value::as_str) else {
+        return Reply {
+            settled: outcomes,
+            ..Reply::default()
+        };
+    };
+    let (there, settled): (Vec<_>, Vec<_>) = outcomes
+        .into_iter()
+        .partition(|(_, outcome)| *outcome == Outcome::Delivered);
+    let ids: Vec<Value> = list_of(body.get("results"))
+        .iter()
+        .filter_map(|result| result.get("id").cloned())
+        .collect();
+    let mut next = Vec::new();
+    if !there.is_empty() {
+        let entered = plan.step.get("entered") == Some(&Value::Bool(true));
+        let action = if entered { "add" } else { "remove" };
+        let list = encode_component(list);
+        let path = format!("/crm/v3/lists/{list}/memberships/{action}");
+        let request = call(context, Method::Put, &path).json(&json!(ids));
+        let messages = there.into_iter().map(|(index, _)| index).collect();
+        next.push(RequestPlan::http(request, messages).with_step(json!({"step": "list"})));
+    }
     Reply {
-        settled: outcomes,
-        ..Reply::default()
+        settled,
+        next,
+        remember: Vec::new(),
     }
 }
 
 /// One unknown property spoils the whole request: it is remembered and left out.
 fn without_unknown(
     context: &Context,
-    _batch: &[&Message],
     plan: &RequestPlan,
     response: &HttpResponse,
     body: &Value,

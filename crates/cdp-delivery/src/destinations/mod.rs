@@ -9,10 +9,14 @@ mod discord;
 mod ga4;
 mod heap;
 mod hubspot;
+mod intercom;
 mod klaviyo;
 mod mixpanel;
+mod pipedrive;
 mod posthog;
 mod relay;
+mod salesforce;
+mod salesforce_token;
 mod slack;
 mod spec;
 mod teams;
@@ -34,6 +38,9 @@ const ALL: &[&dyn Destination] = &[
     &ga4::GoogleAnalytics,
     &heap::Heap,
     &hubspot::HubSpot,
+    &salesforce::Salesforce,
+    &pipedrive::Pipedrive,
+    &intercom::Intercom,
     &customerio::CustomerIo,
     &braze::Braze,
     &klaviyo::Klaviyo,

@@ -147,6 +147,16 @@ pub fn uuid(id: &str) -> String {
     text
 }
 
+/// For systems that hold known people only: somebody without the id it goes by is nothing to
+/// send. Only a deletion that cannot be carried out must not pass unnoticed.
+pub fn unknown_person(message: &Message, what: &str) -> Outcome {
+    let reason = format!("the person has no {what}");
+    match message.kind {
+        MessageKind::Delete => Outcome::reject(reason),
+        _ => Outcome::discard(reason),
+    }
+}
+
 /// Reads an answer that names the messages it refuses by their position in the request: those
 /// get the outcome of `refused`, the others are delivered.
 pub fn partial(plan: &RequestPlan, mut refused: impl FnMut(usize) -> Option<Outcome>) -> Reply {
