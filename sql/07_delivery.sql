@@ -11,12 +11,14 @@ CREATE TABLE _cdp.destinations (
     enabled boolean NOT NULL DEFAULT true,
     paused_at timestamptz,
     paused_reason text,
+    paused_by text,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
     PRIMARY KEY (destination_id),
     UNIQUE (namespace_id, key)
 );
-COMMENT ON TABLE _cdp.destinations IS 'Outside systems; secrets hold references only, never a secret itself';
+COMMENT ON TABLE _cdp.destinations IS 'Outside systems; secrets hold references and sealed texts only, never a secret itself';
+COMMENT ON COLUMN _cdp.destinations.paused_by IS 'Role that paused it; null: the worker did';
 
 CREATE TABLE _cdp.routes (
     route_id integer NOT NULL DEFAULT pg_catalog.nextval('_cdp.definition_id_seq'::pg_catalog.regclass),

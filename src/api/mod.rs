@@ -1,6 +1,7 @@
 //! The functions that SQL sees: read the arguments, call the module that does the work, shape the result.
 
 pub mod define;
+pub mod destinations;
 pub mod explain;
 pub mod ingest;
 pub mod operate;

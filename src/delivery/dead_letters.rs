@@ -2,8 +2,11 @@
 
 use super::settle::Attempt;
 use crate::error::Result;
+use crate::ingest::partitions;
+use crate::pg::clock;
 use crate::pg::datum::Param;
 use crate::pg::spi::Spi;
+use crate::pg::wake;
 use cdp_value::Timestamp;
 
 /// A message that is given up.
@@ -57,4 +60,28 @@ pub fn insert(spi: &Spi, letters: &[Letter], now: Timestamp) -> Result<()> {
         ],
     )?;
     Ok(())
+}
+
+/// Puts dead letters back in the queue, behind what waits there, with the message ids they had. Returns how many.
+pub fn retry(spi: &Spi, delivery_ids: &[i64]) -> Result<i64> {
+    if delivery_ids.is_empty() {
+        return Ok(0);
+    }
+    let now = clock::real();
+    partitions::ensure_outbox(spi, now)?;
+    let count = spi.execute(
+        "WITH gone AS (
+             DELETE FROM _cdp.dead_letters AS l USING _cdp.destinations AS d
+             WHERE l.outbox_id OPERATOR(pg_catalog.=) ANY ($1) AND d.destination_id OPERATOR(pg_catalog.=) l.destination_id
+             RETURNING l.outbox_id, l.profile_id, l.namespace_id, l.destination_id, l.kind, l.message_id, l.payload, l.replay),
+         messages AS (
+             INSERT INTO _cdp.outbox (created_at, profile_id, namespace_id, destination_id, kind, message_id, payload, replay)
+             SELECT $2, profile_id, namespace_id, destination_id, kind, message_id, payload, replay FROM gone ORDER BY outbox_id
+             RETURNING outbox_id, created_at, profile_id, namespace_id, destination_id)
+         INSERT INTO _cdp.deliveries (outbox_id, created_at, profile_id, namespace_id, destination_id)
+         SELECT outbox_id, created_at, profile_id, namespace_id, destination_id FROM messages",
+        &[Param::Int8Array(delivery_ids), Param::Timestamp(now)],
+    )?;
+    wake::request();
+    Ok(count as i64)
 }

@@ -78,7 +78,8 @@ pub struct Settled {
     tallies: Tallies,
 }
 
-fn client(allow_hosts: &[String]) -> Result<Client> {
+/// The client that sends, with these hosts opened.
+pub fn client(allow_hosts: &[String]) -> Result<Client> {
     let options = ClientOptions { allow_hosts: allow_hosts.to_vec(), ..ClientOptions::default() };
     Client::new(options).map_err(|error| {
         Error::new(state::INVALID_SETTING, "the HTTP client cannot be built").detail(error.to_string())

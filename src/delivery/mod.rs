@@ -3,10 +3,14 @@
 
 pub mod claim;
 pub mod dead_letters;
+pub mod destinations;
 pub mod engine;
 pub mod leases;
 pub mod outbox;
+pub mod probe;
+pub mod route_definitions;
 pub mod routes;
+pub mod run;
 pub mod secrets;
 pub mod settle;
 pub mod statistics;

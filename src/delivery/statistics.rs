@@ -75,12 +75,6 @@ impl Tallies {
         self.0.entry(destination_id).or_default()
     }
 
-    pub fn add(&mut self, other: &Tallies) {
-        for (id, tally) in &other.0 {
-            self.of(*id).add(tally);
-        }
-    }
-
     /// Writes down what it can and returns the rest: counters that another transaction holds are not
     /// waited for.
     pub fn write(&self, spi: &Spi) -> Result<Tallies> {

@@ -61,4 +61,14 @@ functions! {
     cdp_explain_decision, pg_finfo_cdp_explain_decision => crate::api::explain::explain_decision;
     cdp_rebuild, pg_finfo_cdp_rebuild => crate::api::operate::rebuild;
     cdp_run_due, pg_finfo_cdp_run_due => crate::api::operate::run_due;
+    cdp_define_destination, pg_finfo_cdp_define_destination => crate::api::destinations::define_destination;
+    cdp_drop_destination, pg_finfo_cdp_drop_destination => crate::api::destinations::drop_destination;
+    cdp_pause_destination, pg_finfo_cdp_pause_destination => crate::api::destinations::pause_destination;
+    cdp_resume_destination, pg_finfo_cdp_resume_destination => crate::api::destinations::resume_destination;
+    cdp_test_destination, pg_finfo_cdp_test_destination => crate::api::destinations::test_destination;
+    cdp_destination_kinds, pg_finfo_cdp_destination_kinds => crate::api::destinations::destination_kinds;
+    cdp_define_route, pg_finfo_cdp_define_route => crate::api::destinations::define_route;
+    cdp_drop_route, pg_finfo_cdp_drop_route => crate::api::destinations::drop_route;
+    cdp_retry_dead_letters, pg_finfo_cdp_retry_dead_letters => crate::api::destinations::retry_dead_letters;
+    cdp_announce_workers, pg_finfo_cdp_announce_workers => crate::api::destinations::announce_workers;
 }

@@ -154,6 +154,11 @@ impl Call {
         self.argument(index).map(|d| unsafe { datum::varlena_bytes(d) })
     }
 
+    pub fn int8_array(&self, index: usize) -> Option<Vec<i64>> {
+        // SAFETY: the SQL declaration says the argument is bigint[].
+        self.argument(index).map(|d| unsafe { datum::int8_array(d) })
+    }
+
     pub fn text_array(&self, index: usize) -> Option<Vec<String>> {
         // SAFETY: the SQL declaration says the argument is text[].
         self.argument(index).map(|d| unsafe { datum::text_array(d) }.into_iter().flatten().collect())

@@ -1,11 +1,37 @@
 //! What the session and the server are: isolation, recovery, names.
 
+use crate::error::Result;
 use pgrx::pg_sys;
+use std::ffi::CStr;
 
 /// Whether one snapshot serves the whole transaction (REPEATABLE READ and SERIALIZABLE).
 pub fn has_transaction_snapshot() -> bool {
     // SAFETY: reads a global of the backend.
     unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
+}
+
+/// The role the caller acts as, outside of functions that run with their owner's rights.
+pub fn outer_role() -> String {
+    // SAFETY: inside a transaction; the name is a C string or null.
+    unsafe {
+        let name = pg_sys::GetUserNameFromId(pg_sys::GetOuterUserId(), true);
+        if name.is_null() {
+            return String::new();
+        }
+        CStr::from_ptr(name).to_string_lossy().into_owned()
+    }
+}
+
+/// The name of the database of this session.
+pub fn database_name() -> String {
+    // SAFETY: inside a transaction; the name is a C string or null.
+    unsafe {
+        let name = pg_sys::get_database_name(pg_sys::MyDatabaseId);
+        if name.is_null() {
+            return String::new();
+        }
+        CStr::from_ptr(name).to_string_lossy().into_owned()
+    }
 }
 
 /// Whether the server is a standby.
@@ -30,6 +56,31 @@ pub fn is_preloading() -> bool {
 pub fn is_binary_upgrade() -> bool {
     // SAFETY: reads a global of the process.
     unsafe { pg_sys::IsBinaryUpgrade }
+}
+
+/// Runs `body` under other settings and puts the caller's back.
+pub fn with_settings<T>(settings: &[(&CStr, &CStr)], body: impl FnOnce() -> Result<T>) -> Result<T> {
+    // SAFETY: the nest level is left below; if an error unwinds, Postgres leaves it with the transaction.
+    let level = unsafe { pg_sys::NewGUCNestLevel() };
+    for (name, value) in settings {
+        // SAFETY: both are C strings.
+        unsafe {
+            pg_sys::set_config_option(
+                name.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_SAVE,
+                true,
+                0,
+                false,
+            );
+        }
+    }
+    let outcome = body();
+    // SAFETY: restores what was saved since the nest level was entered.
+    unsafe { pg_sys::AtEOXact_GUC(true, level) };
+    outcome
 }
 
 /// Refuses unknown `cdp.*` settings, so that a typing mistake is told.

@@ -8,6 +8,7 @@ use crate::guc;
 use crate::pg::shared::{Ending, Seat};
 use crate::pg::spi::Spi;
 use crate::pg::worker::{self, Attempt};
+use crate::traits::{backfill, pending, timers};
 use std::ffi::CStr;
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,10 @@ const fn task(name: &'static str, activity: &'static CStr, every: fn() -> Durati
     Task { name, activity, every, limit, step }
 }
 
-const TASKS: [Task; 5] = [
+const TASKS: [Task; 8] = [
+    task("folding in what waits", c"cdp: fold in what waits", guc::timer_interval, 1_000, fold_pending),
+    task("what time changes", c"cdp: change what time changes", guc::timer_interval, 1_000, run_due),
+    task("computing definitions anew", c"cdp: compute definitions anew", guc::timer_interval, 1_000, sweep),
     task("making partitions", c"cdp: make partitions", minutes::<10>, 1, maintenance::make_partitions),
     task("removing old messages", c"cdp: remove old messages", minutes::<10>, 1, maintenance::drop_outbox_partitions),
     task("forgetting message ids", c"cdp: forget message ids", minutes::<1>, 5_000, maintenance::forget_message_ids),
@@ -38,6 +42,18 @@ const TASKS: [Task; 5] = [
 
 fn minutes<const N: u64>() -> Duration {
     Duration::from_secs(60 * N)
+}
+
+fn fold_pending(spi: &Spi, limit: i64) -> Result<bool> {
+    Ok(pending::fold_pending(spi, limit as usize)? > 0)
+}
+
+fn run_due(spi: &Spi, limit: i64) -> Result<bool> {
+    Ok(timers::run_due(spi, limit as usize)? > 0)
+}
+
+fn sweep(spi: &Spi, limit: i64) -> Result<bool> {
+    Ok(backfill::sweep(spi, limit as usize)? > 0)
 }
 
 struct Due {

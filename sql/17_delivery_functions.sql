@@ -1,0 +1,151 @@
+-- Destinations, routes, and what is done with deliveries by hand.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+CREATE FUNCTION cdp.define_destination(
+    key text,
+    kind text,
+    config jsonb,
+    secrets jsonb DEFAULT '{}',
+    enabled boolean DEFAULT true,
+    namespace text DEFAULT NULL
+) RETURNS cdp.destinations
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_define_destination';
+COMMENT ON FUNCTION cdp.define_destination(text, text, jsonb, jsonb, boolean, text) IS 'Makes or changes a destination; secrets are env:CDP_NAME, file:NAME, or texts that are sealed';
+REVOKE ALL ON FUNCTION cdp.define_destination(text, text, jsonb, jsonb, boolean, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.define_destination(text, text, jsonb, jsonb, boolean, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.drop_destination(
+    key text,
+    namespace text DEFAULT NULL
+) RETURNS void
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_drop_destination';
+COMMENT ON FUNCTION cdp.drop_destination(text, text) IS 'Drops a destination and what waits for it; refused while a route or a segment uses it';
+REVOKE ALL ON FUNCTION cdp.drop_destination(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.drop_destination(text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.pause_destination(
+    key text,
+    reason text DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS cdp.destinations
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_pause_destination';
+COMMENT ON FUNCTION cdp.pause_destination(text, text, text) IS 'Stops sending to a destination; its messages wait';
+REVOKE ALL ON FUNCTION cdp.pause_destination(text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.pause_destination(text, text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.resume_destination(
+    key text,
+    namespace text DEFAULT NULL
+) RETURNS cdp.destinations
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_resume_destination';
+COMMENT ON FUNCTION cdp.resume_destination(text, text) IS 'Sends to a paused destination again';
+REVOKE ALL ON FUNCTION cdp.resume_destination(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.resume_destination(text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.test_destination(
+    key text,
+    namespace text DEFAULT NULL
+) RETURNS TABLE (ok boolean, detail text)
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_test_destination';
+COMMENT ON FUNCTION cdp.test_destination(text, text) IS 'Asks a destination whether configuration and credentials work, without leaving a trace there';
+REVOKE ALL ON FUNCTION cdp.test_destination(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.test_destination(text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.destination_kinds() RETURNS TABLE (
+    kind text,
+    name text,
+    category text,
+    description text,
+    duplicates text,
+    config_schema jsonb
+)
+    LANGUAGE c IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_destination_kinds';
+COMMENT ON FUNCTION cdp.destination_kinds() IS 'The catalogue of destinations, with the JSON Schema of each configuration';
+REVOKE ALL ON FUNCTION cdp.destination_kinds() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.destination_kinds() TO cdp_reader;
+
+CREATE FUNCTION cdp.define_route(
+    destination text,
+    events text[] DEFAULT NULL,
+    filter text DEFAULT NULL,
+    mapping jsonb DEFAULT NULL,
+    transform text DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS cdp.routes
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_define_route';
+COMMENT ON FUNCTION cdp.define_route(text, text[], text, jsonb, text, text) IS 'Sends events and changes to a destination; destination, events and filter tell routes apart';
+REVOKE ALL ON FUNCTION cdp.define_route(text, text[], text, jsonb, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.define_route(text, text[], text, jsonb, text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.drop_route(
+    destination text,
+    events text[] DEFAULT NULL,
+    filter text DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS void
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_drop_route';
+COMMENT ON FUNCTION cdp.drop_route(text, text[], text, text) IS 'Drops the route to a destination with these events and this filter';
+REVOKE ALL ON FUNCTION cdp.drop_route(text, text[], text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.drop_route(text, text[], text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.retry_dead_letters(
+    delivery_ids bigint[]
+) RETURNS bigint
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_retry_dead_letters';
+COMMENT ON FUNCTION cdp.retry_dead_letters(bigint[]) IS 'Sends these dead letters again; returns how many';
+REVOKE ALL ON FUNCTION cdp.retry_dead_letters(bigint[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.retry_dead_letters(bigint[]) TO cdp_admin;
+
+-- The filter is SQL and runs with the caller's rights, so this function must not be SECURITY DEFINER.
+CREATE FUNCTION cdp.retry_dead_letters(
+    destination text DEFAULT NULL,
+    filter text DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    chosen bigint[];
+BEGIN
+    EXECUTE 'SELECT pg_catalog.array_agg(l.delivery_id) FROM cdp.dead_letters AS l'
+        ' WHERE l.namespace OPERATOR(pg_catalog.=) COALESCE($2, NULLIF(pg_catalog.current_setting(''cdp.namespace'', true), ''''), ''default'')'
+        ' AND (l.destination OPERATOR(pg_catalog.=) $1 OR $1 IS NULL) AND (' OPERATOR(pg_catalog.||) COALESCE(filter, 'true') OPERATOR(pg_catalog.||) ')'
+        INTO chosen USING destination, namespace;
+    RETURN cdp.retry_dead_letters(COALESCE(chosen, '{}'::bigint[]));
+END
+$$;
+COMMENT ON FUNCTION cdp.retry_dead_letters(text, text, text) IS 'Sends dead letters again: those of a destination, those that a SQL condition over cdp.dead_letters chooses, or all; returns how many';
+REVOKE ALL ON FUNCTION cdp.retry_dead_letters(text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.retry_dead_letters(text, text, text) TO cdp_admin;
+
+CREATE FUNCTION _cdp.announce_workers() RETURNS void
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_announce_workers';
+COMMENT ON FUNCTION _cdp.announce_workers() IS 'Lets the workers of this database start, or warns that there are none';
+REVOKE ALL ON FUNCTION _cdp.announce_workers() FROM PUBLIC;
+
+DO $$
+BEGIN
+    PERFORM _cdp.announce_workers();
+END
+$$;
