@@ -352,7 +352,7 @@ impl Lately {
     fn latest_at_edge(&self, seen: Seen, from: Timestamp, edges: &EdgeEvents) -> Option<Timestamp> {
         let to = QUANTUM.end(seen.last);
         if !edges.covers(from, to) {
-            return Some(to);
+            return Some(from);
         }
         let events = edges.within(from, to).iter().rev();
         let mut values = events.filter_map(|(ts, value)| Some((*ts, value.as_ref()?)));

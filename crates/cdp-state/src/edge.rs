@@ -41,8 +41,13 @@ impl EdgeEvents {
         }
     }
 
+    /// Number of events.
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
     /// Whether nothing was asked for.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
 

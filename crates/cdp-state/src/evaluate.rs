@@ -2,10 +2,9 @@
 
 use crate::calendar::Calendar;
 use crate::edge::EdgeEvents;
-use crate::frequency::Combination;
 use crate::partial::{keep_maximum, keep_minimum, Dated, Runs, Sum};
 use crate::property::Property;
-use crate::quantile::{Bins, Ranks, BINS_EVER};
+use crate::quantile::Ranks;
 use crate::query::{Piece, Query};
 use crate::series::Series;
 use crate::slot::Slot;
@@ -13,6 +12,7 @@ use crate::spec::SlotSpec;
 use crate::units::{DAYS, HOURS};
 use cdp_value::{AggregateFunction, AgoUnit, Decimal, Timestamp, Value, Window};
 use cdp_value::{DAY, HOUR, MINUTE, SECOND};
+use std::collections::HashMap;
 
 /// When the clock has gone back, what is still to come is not known: look again soon.
 const RETRY: i64 = SECOND;
@@ -105,6 +105,26 @@ impl Query {
         }
     }
 
+    fn count(&self, series: &Series, edges: &EdgeEvents) -> u64 {
+        let from = self.from();
+        let before = series.singles.partition_point(|single| single.ts < from);
+        let mut count = (series.singles.len() - before) as u64;
+        for bucket in series.buckets.iter().rev() {
+            let (earliest, latest) = (bucket.earliest(), bucket.latest());
+            if latest < from {
+                break;
+            }
+            let is_read = Query::straddles(bucket, from) && edges.covers(earliest, latest);
+            let number = if is_read {
+                edges.within(from, latest).len() as u64
+            } else {
+                bucket.count
+            };
+            count = count.saturating_add(number);
+        }
+        count
+    }
+
     fn sum(&self, series: &Series, edges: &EdgeEvents) -> Sum {
         let mut sum = Sum::default();
         self.visit(series, edges, |piece| match piece {
@@ -165,50 +185,34 @@ impl Query {
     }
 
     fn top(&self, series: &Series, edges: &EdgeEvents) -> Value {
-        let mut combination = Combination::new();
+        if !self.reads_all(series) {
+            return self.estimate_top(series);
+        }
+        let mut counts: HashMap<Value, u64> = HashMap::new();
         self.visit(series, edges, |piece| {
-            let property = match piece {
-                Piece::Single(single) => single.held.property(),
-                Piece::Event(_, property) => property,
-                Piece::Bucket(bucket) => {
-                    if let Some(top) = bucket.partial.as_ref().and_then(|p| p.top.as_ref()) {
-                        combination.merge(top);
-                    }
-                    return;
-                }
+            let value = match piece.property() {
+                Some(Property::Number(number)) => Value::Number(number.clone()),
+                Some(Property::Other(value)) => value.clone(),
+                _ => return,
             };
-            match property {
-                Property::Number(number) => combination.add(&Value::Number(number.clone())),
-                Property::Other(value) => combination.add(value),
-                _ => {}
-            }
+            *counts.entry(value).or_default() += 1;
         });
-        combination.top()
+        counts
+            .into_iter()
+            .max_by(|a, b| a.1.cmp(&b.1).then_with(|| b.0.total_cmp(&a.0)))
+            .map_or(Value::Null, |(value, _)| value)
     }
 
     fn percentile(&self, series: &Series, edges: &EdgeEvents, percent: u8) -> Value {
-        // Either all numbers are known or all are rounded to bins: which of them happen to be
-        // known does not show.
-        let is_exact = self.reads_estimates(self.count(series, edges));
-        let (mut ranks, mut all) = (Ranks::default(), Bins::default());
+        if !self.reads_all(series) {
+            return self.estimate_percentile(series, percent);
+        }
+        let mut ranks = Ranks::default();
         self.visit(series, edges, |piece| {
-            let property = match piece {
-                Piece::Single(single) => single.held.property(),
-                Piece::Event(_, property) => property,
-                Piece::Bucket(bucket) => {
-                    if let Some(bins) = bucket.partial.as_ref().and_then(|p| p.bins.as_ref()) {
-                        all.merge(bins, BINS_EVER);
-                    }
-                    return;
-                }
-            };
-            match property.number() {
-                Some(number) if is_exact => ranks.add(number),
-                Some(number) => all.add(number, BINS_EVER),
-                None => {}
+            if let Some(number) = piece.property().and_then(Property::number) {
+                ranks.add(number);
             }
         });
-        ranks.add_bins(&all);
         ranks.percentile(percent)
     }
 
@@ -246,9 +250,13 @@ impl Query {
             AggregateFunction::LastSeenAgo(_) => slot.last.filter(|last| *last >= from),
             AggregateFunction::Unique => slot.unique.first_to_leave(from, edges),
             AggregateFunction::List => slot.list.first_to_leave(from, edges),
-            _ => self
-                .series(slot)
-                .and_then(|series| self.first_to_leave(series, edges)),
+            _ => self.series(slot).and_then(|series| {
+                if self.estimates() && !self.reads_all(series) {
+                    self.estimate_changes(series)
+                } else {
+                    self.first_to_leave(series, edges)
+                }
+            }),
         };
         let leaves = leaver.and_then(|ts| self.leaves(ts));
         let ticks = match self.function {
@@ -271,7 +279,7 @@ impl Query {
     }
 
     /// An instant no later than the earliest event within the window.
-    fn first_to_leave(&self, series: &Series, edges: &EdgeEvents) -> Option<Timestamp> {
+    pub(crate) fn first_to_leave(&self, series: &Series, edges: &EdgeEvents) -> Option<Timestamp> {
         self.window?;
         let from = self.from();
         let single = series.singles.partition_point(|single| single.ts < from);

@@ -1,51 +1,31 @@
-//! How often each value came: exact for few distinct values, a sketch for many.
+//! How often each value came, over all time: exact for few distinct values, a sketch for many.
 //!
 //! The sketch is a count-min sketch (G. Cormode and S. Muthukrishnan, An improved data stream
 //! summary, 2005): an estimate is never too low, and does not depend on the order of events.
-//! Besides, it keeps the values that may be frequent. A value with at least the stated share of
-//! all events is always among them: at its last event its estimate was at least its number of
-//! events, and there were not more events than in the end.
+//! Besides, it keeps the values that may be frequent. A value with at least a 32nd of all events
+//! is always among them: at its last event its estimate was at least its number of events, and
+//! there were not more events than in the end. Only values whose estimate is at least twice that
+//! share are given as an answer, so that the answer does not depend on order, either.
 
 use crate::bytes::{put, Reader};
-use crate::property::{hash, put_held, take_held, Held};
+use crate::property::{hash, put_dictionary, put_value, take_dictionary, take_value};
 use crate::StateError;
 use cdp_value::Value;
 use std::sync::Arc;
 
-/// The size of a sketch, and when it is needed.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Limits {
-    /// So many distinct values are counted exactly.
-    distinct: usize,
-    rows: usize,
-    width: usize,
-    /// A value is kept while its estimate is at least a `share`-th of all events.
-    share: u64,
-}
-
-/// Over all time.
-pub(crate) static EVER: Limits = Limits {
-    distinct: TOP_EXACT,
-    rows: 4,
-    width: 64,
-    share: 64,
-};
-
-/// In one bucket of a series.
-pub(crate) static BUCKET: Limits = Limits {
-    distinct: 16,
-    rows: 2,
-    width: 32,
-    share: 16,
-};
-
 /// `top` over all time is exact up to so many distinct values.
 pub const TOP_EXACT: usize = 128;
 
+/// The sketch's counters, and the bits of a hash that choose one of a row.
+const ROWS: usize = 3;
+const WIDTH: usize = 128;
+const ROW_BITS: usize = 16;
+/// A value is kept while its estimate is at least this part of all events.
+const SHARE: u64 = 32;
+
 /// How often each value came.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Frequencies {
-    limits: &'static Limits,
     /// Exact numbers, in the order of [`Value::total_cmp`]; empty once there is a sketch.
     counts: Vec<(Arc<Value>, u64)>,
     sketch: Option<Sketch>,
@@ -61,44 +41,41 @@ struct Sketch {
 }
 
 impl Sketch {
-    fn new(limits: &Limits) -> Sketch {
+    fn new() -> Sketch {
         Sketch {
             total: 0,
-            counters: vec![0; limits.rows * limits.width],
+            counters: vec![0; ROWS * WIDTH],
             frequent: Vec::new(),
         }
     }
 
     /// The positions of a value's counters.
-    fn positions(limits: &'static Limits, value: &Value) -> impl Iterator<Item = usize> {
+    fn positions(value: &Value) -> impl Iterator<Item = usize> {
         let hash = hash(value);
-        (0..limits.rows).map(move |row| {
-            let bits = (hash >> (16 * row)) as usize & 0xffff;
-            row * limits.width + bits % limits.width
-        })
+        (0..ROWS).map(move |row| row * WIDTH + (hash >> (ROW_BITS * row)) as usize % WIDTH)
     }
 
-    fn estimate(&self, limits: &'static Limits, value: &Value) -> u64 {
-        Sketch::positions(limits, value)
+    fn estimate(&self, value: &Value) -> u64 {
+        Sketch::positions(value)
             .filter_map(|position| self.counters.get(position).copied())
             .min()
             .unwrap_or(0)
     }
 
-    fn add(&mut self, limits: &'static Limits, value: &Arc<Value>, count: u64) {
+    fn add(&mut self, value: &Arc<Value>, count: u64) {
         self.total = self.total.saturating_add(count);
-        for position in Sketch::positions(limits, value) {
+        for position in Sketch::positions(value) {
             if let Some(counter) = self.counters.get_mut(position) {
                 *counter = counter.saturating_add(count);
             }
         }
-        self.note(limits, value);
+        self.note(value);
     }
 
     /// Keeps a value if it may be frequent.
-    fn note(&mut self, limits: &'static Limits, value: &Arc<Value>) {
-        let estimate = self.estimate(limits, value);
-        if estimate.saturating_mul(limits.share) < self.total {
+    fn note(&mut self, value: &Arc<Value>) {
+        let estimate = self.estimate(value);
+        if estimate.saturating_mul(SHARE) < self.total {
             return;
         }
         let found = self
@@ -107,50 +84,34 @@ impl Sketch {
         if let Err(position) = found {
             self.frequent.insert(position, Arc::clone(value));
         }
-        // In each row at most `share` counters reach a share: the rest came and went.
-        if self.frequent.len() as u64 > 4 * limits.share {
-            self.forget_rare(limits);
+        // In each row at most so many counters reach a share: the other values came and went.
+        if self.frequent.len() as u64 > 4 * SHARE {
+            self.forget_rare();
         }
     }
 
-    fn forget_rare(&mut self, limits: &'static Limits) {
+    fn forget_rare(&mut self) {
         let mut frequent = std::mem::take(&mut self.frequent);
-        frequent.retain(|value| {
-            self.estimate(limits, value).saturating_mul(limits.share) >= self.total
-        });
+        frequent.retain(|value| self.estimate(value).saturating_mul(SHARE) >= self.total);
         self.frequent = frequent;
     }
 
-    fn merge(&mut self, limits: &'static Limits, other: &Sketch) {
+    fn merge(&mut self, other: &Sketch) {
         self.total = self.total.saturating_add(other.total);
         for (own, counter) in self.counters.iter_mut().zip(&other.counters) {
             *own = own.saturating_add(*counter);
         }
         for value in &other.frequent {
-            self.note(limits, value);
+            self.note(value);
         }
-        self.forget_rare(limits);
+        self.forget_rare();
     }
 }
 
 impl Frequencies {
-    pub(crate) fn new(limits: &'static Limits) -> Frequencies {
-        Frequencies {
-            limits,
-            counts: Vec::new(),
-            sketch: None,
-        }
-    }
-
     /// Whether there were too many distinct values to count them exactly.
     pub(crate) fn is_estimate(&self) -> bool {
         self.sketch.is_some()
-    }
-
-    /// Every value that is kept.
-    pub(crate) fn values(&self) -> impl Iterator<Item = &Arc<Value>> {
-        let frequent = self.sketch.iter().flat_map(|sketch| &sketch.frequent);
-        self.counts.iter().map(|(value, _)| value).chain(frequent)
     }
 
     pub(crate) fn add(&mut self, value: &Value, count: u64) {
@@ -166,9 +127,9 @@ impl Frequencies {
         self.add_shared(&Arc::new(value.clone()), count);
     }
 
-    pub(crate) fn add_shared(&mut self, value: &Arc<Value>, count: u64) {
+    fn add_shared(&mut self, value: &Arc<Value>, count: u64) {
         if let Some(sketch) = &mut self.sketch {
-            return sketch.add(self.limits, value, count);
+            return sketch.add(value, count);
         }
         let found = self
             .counts
@@ -181,25 +142,23 @@ impl Frequencies {
             }
             Err(position) => self.counts.insert(position, (Arc::clone(value), count)),
         }
-        if self.counts.len() > self.limits.distinct {
+        if self.counts.len() > TOP_EXACT {
             self.estimate_from_now_on();
         }
     }
 
     fn estimate_from_now_on(&mut self) -> &mut Sketch {
-        let limits = self.limits;
         let counts = std::mem::take(&mut self.counts);
-        let sketch = self.sketch.get_or_insert_with(|| Sketch::new(limits));
+        let sketch = self.sketch.get_or_insert_with(Sketch::new);
         for (value, count) in counts {
-            sketch.add(limits, &value, count);
+            sketch.add(&value, count);
         }
         sketch
     }
 
     pub(crate) fn merge(&mut self, other: &Frequencies) {
         if let Some(sketch) = &other.sketch {
-            let limits = self.limits;
-            self.estimate_from_now_on().merge(limits, sketch);
+            self.estimate_from_now_on().merge(sketch);
         }
         for (value, count) in &other.counts {
             self.add_shared(value, *count);
@@ -208,24 +167,22 @@ impl Frequencies {
 
     pub(crate) fn compact(&mut self) {
         if let Some(sketch) = &mut self.sketch {
-            sketch.forget_rare(self.limits);
+            sketch.forget_rare();
         }
     }
 
     /// The most frequent value, the alphabetically first of several; null when there is none. An
     /// estimate is null, too, when no value seems to have twice the share that is always kept.
     pub(crate) fn top(&self) -> Value {
-        let limits = self.limits;
         let mut best: Option<(&Arc<Value>, u64)> = None;
         let exact = self.counts.iter().map(|(value, count)| (value, *count));
         let sketched = self.sketch.iter().flat_map(|sketch| {
             let estimates = sketch
                 .frequent
                 .iter()
-                .map(|value| (value, sketch.estimate(limits, value)));
-            estimates.filter(|(_, count)| {
-                count.saturating_mul(limits.share) >= sketch.total.saturating_mul(2)
-            })
+                .map(|value| (value, sketch.estimate(value)));
+            estimates
+                .filter(|(_, count)| count.saturating_mul(SHARE) >= sketch.total.saturating_mul(2))
         });
         for (value, count) in exact.chain(sketched) {
             // Values come in order, so the first of several wins.
@@ -236,19 +193,12 @@ impl Frequencies {
         best.map_or(Value::Null, |(value, _)| (**value).clone())
     }
 
-    /// Twice the number of counts, or 1 and the sketch; values by [`put_held`].
-    pub(crate) fn encode(&self, dictionary: &[Arc<Value>], out: &mut Vec<u8>) {
-        let put_shared = |out: &mut Vec<u8>, value: &Arc<Value>| {
-            let held = match &**value {
-                Value::Number(number) => Held::Number(number.clone()),
-                _ => Held::Other(Arc::clone(value)),
-            };
-            put_held(out, &held, dictionary);
-        };
+    /// Twice the number of counts and the counts, or 1 and the sketch.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let Some(sketch) = &self.sketch else {
             put(out, (self.counts.len() as u64) << 1);
             for (value, count) in &self.counts {
-                put_shared(out, value);
+                put_value(out, value);
                 put(out, *count);
             }
             return;
@@ -258,102 +208,27 @@ impl Frequencies {
         for counter in &sketch.counters {
             put(out, *counter);
         }
-        put(out, sketch.frequent.len() as u64);
-        for value in &sketch.frequent {
-            put_shared(out, value);
-        }
+        put_dictionary(out, &sketch.frequent);
     }
 
-    pub(crate) fn decode(
-        limits: &'static Limits,
-        dictionary: &[Arc<Value>],
-        reader: &mut Reader<'_>,
-    ) -> Result<Frequencies, StateError> {
-        let take_shared = |reader: &mut Reader<'_>| {
-            Ok(match take_held(reader, dictionary)? {
-                Held::Number(number) => Arc::new(Value::Number(number)),
-                Held::Other(value) => value,
-                _ => return Err(StateError::Damaged("a frequent value is missing")),
-            })
-        };
-        let mut frequencies = Frequencies::new(limits);
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Frequencies, StateError> {
+        let mut frequencies = Frequencies::default();
         let header = reader.varint()?;
         if header & 1 == 0 {
             for _ in 0..header >> 1 {
-                let value = take_shared(reader)?;
+                let value = Arc::new(take_value(reader)?);
                 frequencies.counts.push((value, reader.varint()?));
             }
             return Ok(frequencies);
         }
-        let mut sketch = Sketch::new(limits);
+        let mut sketch = Sketch::new();
         sketch.total = reader.varint()?;
         for counter in &mut sketch.counters {
             *counter = reader.varint()?;
         }
-        for _ in 0..reader.count(1)? {
-            sketch.frequent.push(take_shared(reader)?);
-        }
+        sketch.frequent = take_dictionary(reader)?;
         frequencies.sketch = Some(sketch);
         Ok(frequencies)
-    }
-}
-
-/// Puts frequencies of several buckets together.
-///
-/// As soon as one of them is a sketch, all are counted in one. A value with the share that is
-/// always kept has it in some part, too, so it is among the values that the parts know.
-pub(crate) struct Combination {
-    exact: Frequencies,
-    sketch: Option<Sketch>,
-    candidates: Vec<Arc<Value>>,
-}
-
-/// A combination may have many more values than one bucket.
-static COMBINED: Limits = Limits {
-    distinct: usize::MAX,
-    rows: BUCKET.rows,
-    width: BUCKET.width,
-    share: BUCKET.share,
-};
-
-impl Combination {
-    pub(crate) fn new() -> Combination {
-        Combination {
-            exact: Frequencies::new(&COMBINED),
-            sketch: None,
-            candidates: Vec::new(),
-        }
-    }
-
-    pub(crate) fn add(&mut self, value: &Value) {
-        self.exact.add(value, 1);
-    }
-
-    pub(crate) fn merge(&mut self, part: &Frequencies) {
-        for (value, count) in &part.counts {
-            self.exact.add_shared(value, *count);
-        }
-        if let Some(sketch) = &part.sketch {
-            let sum = self.sketch.get_or_insert_with(|| Sketch::new(&COMBINED));
-            sum.merge(&COMBINED, sketch);
-            self.candidates.extend(sketch.frequent.iter().cloned());
-        }
-    }
-
-    pub(crate) fn top(mut self) -> Value {
-        let Some(mut sketch) = self.sketch.take() else {
-            return self.exact.top();
-        };
-        for (value, count) in &self.exact.counts {
-            sketch.add(&COMBINED, value, *count);
-            self.candidates.push(Arc::clone(value));
-        }
-        for value in &self.candidates {
-            sketch.note(&COMBINED, value);
-        }
-        self.exact.counts.clear();
-        self.exact.sketch = Some(sketch);
-        self.exact.top()
     }
 }
 
@@ -382,14 +257,14 @@ mod tests {
     #[test]
     fn the_most_frequent_of_many_is_found_in_any_order() {
         let mut stream = stream();
-        let mut forward = Frequencies::new(&EVER);
+        let mut forward = Frequencies::default();
         stream.iter().for_each(|value| forward.add(value, 1));
         stream.reverse();
-        let mut backward = Frequencies::new(&EVER);
+        let mut backward = Frequencies::default();
         stream.iter().for_each(|value| backward.add(value, 1));
         let (left, right) = stream.split_at(6_000);
-        let mut halves = Frequencies::new(&EVER);
-        let mut half = Frequencies::new(&EVER);
+        let mut halves = Frequencies::default();
+        let mut half = Frequencies::default();
         left.iter().for_each(|value| halves.add(value, 1));
         right.iter().for_each(|value| half.add(value, 1));
         halves.merge(&half);
@@ -398,31 +273,18 @@ mod tests {
             assert_eq!(frequencies.top(), value(7));
             frequencies.compact();
             let mut out = Vec::new();
-            frequencies.encode(&[], &mut out);
+            frequencies.encode(&mut out);
             assert!(out.len() < 1_000, "{}", out.len());
             let mut reader = Reader::new(&out);
-            let decoded = Frequencies::decode(&EVER, &[], &mut reader).unwrap();
+            let decoded = Frequencies::decode(&mut reader).unwrap();
             assert_eq!(decoded, frequencies);
         }
     }
 
     #[test]
     fn nothing_stands_out_among_many() {
-        let mut flat = Frequencies::new(&EVER);
+        let mut flat = Frequencies::default();
         (0..5_000).for_each(|n| flat.add(&value(n), 1));
         assert_eq!(flat.top(), Value::Null);
-    }
-
-    #[test]
-    fn buckets_combine() {
-        let stream = stream();
-        let mut combination = Combination::new();
-        for part in stream.chunks(1_900) {
-            let mut bucket = Frequencies::new(&BUCKET);
-            part.iter().for_each(|value| bucket.add(value, 1));
-            combination.merge(&bucket);
-        }
-        combination.add(&value(7));
-        assert_eq!(combination.top(), value(7));
     }
 }

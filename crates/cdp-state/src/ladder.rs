@@ -9,12 +9,16 @@
 //!   windows, belongs to a block of at most a sixteenth of `w`.
 //! - Near an edge blocks get finer: a block that contains the edge is split into four, again and
 //!   again, so that few events share the last block with the edge.
+//! - For `top` and percentiles, whose buckets are large, a quarter replaces the sixteenth, and no
+//!   block is split.
 //! - What must be kept over all time is treated as if there were windows of 4, 16, 64, … days.
 
 use cdp_value::{Timestamp, Window, DAY};
 
 /// A window is covered by at least so many blocks.
 const BLOCKS_PER_WINDOW: i64 = 16;
+/// The same when buckets are large.
+const COARSE_BLOCKS_PER_WINDOW: i64 = 4;
 /// The same for the coarser blocks beyond the longest window.
 const BLOCKS_BEYOND: i64 = 8;
 /// The finest blocks: 65.5 ms.
@@ -65,8 +69,11 @@ impl Zone {
 }
 
 /// The widths of blocks for a set of windows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ladder {
+    blocks_per_window: i64,
+    /// Whether blocks at the edges of windows are split.
+    splits: bool,
     /// Lengths of the finite windows, ascending.
     windows: Vec<i64>,
     /// Nothing is ever dropped.
@@ -76,6 +83,26 @@ pub(crate) struct Ladder {
 }
 
 impl Ladder {
+    /// For buckets that are small.
+    pub(crate) fn fine() -> Ladder {
+        Ladder {
+            blocks_per_window: BLOCKS_PER_WINDOW,
+            splits: true,
+            windows: Vec::new(),
+            unlimited: false,
+            zones: Vec::new(),
+        }
+    }
+
+    /// For buckets that are large.
+    pub(crate) fn coarse() -> Ladder {
+        Ladder {
+            blocks_per_window: COARSE_BLOCKS_PER_WINDOW,
+            splits: false,
+            ..Ladder::fine()
+        }
+    }
+
     /// Adds a window, or all time.
     pub(crate) fn add(&mut self, window: Option<Window>) {
         match window {
@@ -89,7 +116,7 @@ impl Ladder {
         self.zones = self
             .windows
             .iter()
-            .map(|reach| Zone::new(*reach, BLOCKS_PER_WINDOW))
+            .map(|reach| Zone::new(*reach, self.blocks_per_window))
             .collect();
         if self.unlimited {
             let mut reach = self.horizon().max(DAY);
@@ -108,13 +135,19 @@ impl Ladder {
         self.windows.last().copied().unwrap_or(0)
     }
 
-    /// Blocks that end before this instant can be dropped.
-    pub(crate) fn floor(&self, now: Timestamp) -> Timestamp {
-        if self.unlimited {
-            Timestamp::MIN
-        } else {
-            now.saturating_sub(self.horizon())
-        }
+    /// The level of the blocks that an estimate for a window looks at.
+    pub(crate) fn coarse_level(window: i64) -> u8 {
+        Zone::new(window, COARSE_BLOCKS_PER_WINDOW).level
+    }
+
+    /// Whether no window needs a block any more.
+    pub(crate) fn drops(&self, block: Block, now: Timestamp) -> bool {
+        let widest = match self.zones.last() {
+            // An estimate needs all of a block that a window's edge goes through.
+            Some(zone) if !self.splits => Block::at(block.start, zone.level.max(block.level)),
+            _ => block,
+        };
+        !self.unlimited && widest.end() < now.saturating_sub(self.horizon())
     }
 
     /// The block that an event at `ts` belongs to at `now`.
@@ -130,7 +163,8 @@ impl Ladder {
         }
         loop {
             let block = Block::at(ts, level);
-            let splits = level > LEAST_LEVEL
+            let splits = self.splits
+                && level > LEAST_LEVEL
                 && self
                     .windows
                     .iter()
@@ -149,7 +183,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn ladder(windows: &[i64], unlimited: bool) -> Ladder {
-        let mut ladder = Ladder::default();
+        let mut ladder = Ladder::fine();
         for length in windows {
             ladder.add(Some(Window { length: *length }));
         }
@@ -193,7 +227,7 @@ mod tests {
             let ladder = ladder(windows, false);
             let mut ts = now;
             let mut blocks = 0;
-            while ts >= ladder.floor(now) {
+            while !ladder.drops(ladder.block(ts, now), now) {
                 ts = ladder.block(ts, now).start - 1;
                 blocks += 1;
             }

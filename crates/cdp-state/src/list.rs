@@ -131,7 +131,7 @@ impl List {
         }
         let to = QUANTUM.end(entry.last);
         if !edges.covers(from, to) {
-            return Some(to);
+            return Some(from);
         }
         let mut events = edges.within(from, to).iter().rev();
         events

@@ -1,11 +1,11 @@
 //! What is known of a set of events without the events: the columns of a bucket.
 
-use crate::frequency::{Frequencies, BUCKET};
 use crate::property::{Held, Property};
 use crate::quantile::{Bins, BINS_BUCKET};
+use crate::sample::Sample;
 use crate::spec::{column, Parts};
 use cdp_value::{Decimal, Timestamp, Value};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 /// A number this large or larger makes a sum overflow, whatever else is added: partial sums of
 /// smaller numbers never leave the range of [`Decimal`], so the order of events cannot matter.
@@ -180,7 +180,7 @@ pub(crate) struct Partial {
     pub(crate) has_large_number: bool,
     pub(crate) first: Option<Dated>,
     pub(crate) runs: Option<Runs>,
-    pub(crate) top: Option<Box<Frequencies>>,
+    pub(crate) sample: Option<Box<Sample>>,
     pub(crate) bins: Option<Box<Bins>>,
 }
 
@@ -197,11 +197,11 @@ impl Partial {
         if columns.has(column::EXTENT | column::RUNS) {
             self.add_runs(Runs::at(ts), gap);
         }
-        if columns.has(column::TOP) {
-            let top = self.top.get_or_insert_with(new_frequencies);
+        if columns.has(column::SAMPLE) {
+            let sample = self.sample.get_or_insert_default();
             match held {
-                Held::Number(number) => top.add(&Value::Number(number.clone()), 1),
-                Held::Other(value) => top.add_shared(value, 1),
+                Held::Number(number) => sample.add(ts, Arc::new(Value::Number(number.clone()))),
+                Held::Other(value) => sample.add(ts, Arc::clone(value)),
                 _ => {}
             }
         }
@@ -250,15 +250,11 @@ impl Partial {
         if let Some(runs) = other.runs {
             self.add_runs(runs, gap);
         }
-        if let Some(top) = &other.top {
-            self.top.get_or_insert_with(new_frequencies).merge(top);
+        if let Some(sample) = &other.sample {
+            self.sample.get_or_insert_default().merge(sample);
         }
         if let Some(bins) = &other.bins {
             self.bins.get_or_insert_default().merge(bins, BINS_BUCKET);
         }
     }
-}
-
-fn new_frequencies() -> Box<Frequencies> {
-    Box::new(Frequencies::new(&BUCKET))
 }

@@ -5,7 +5,7 @@ use crate::StateError;
 use bigdecimal::num_bigint::BigInt;
 use cdp_value::{Decimal, Value};
 use std::cmp::Ordering;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// The longest value a state keeps, in bytes: the length of a text, otherwise of the coding.
 /// Longer ones are read from the event when they are needed (`first`, `last`) and left out by
@@ -158,6 +158,7 @@ impl Held {
 trait Sink {
     fn byte(&mut self, byte: u8);
     fn integer(&mut self, value: u64);
+    fn wide_integer(&mut self, value: i128);
     fn slice(&mut self, bytes: &[u8]);
     /// Whether more bytes would change nothing any more.
     fn is_full(&self) -> bool {
@@ -172,6 +173,10 @@ impl Sink for Vec<u8> {
 
     fn integer(&mut self, value: u64) {
         put(self, value);
+    }
+
+    fn wide_integer(&mut self, value: i128) {
+        put_signed_128(self, value);
     }
 
     fn slice(&mut self, bytes: &[u8]) {
@@ -190,6 +195,10 @@ impl Sink for Limited {
 
     fn integer(&mut self, value: u64) {
         self.length += (70 - value.leading_zeros() as usize) / 7;
+    }
+
+    fn wide_integer(&mut self, value: i128) {
+        self.length += (134 - value.unsigned_abs().leading_zeros() as usize) / 7;
     }
 
     fn slice(&mut self, bytes: &[u8]) {
@@ -243,9 +252,7 @@ fn write_number(out: &mut impl Sink, number: &Decimal) {
                     out.integer(scale.unsigned_abs());
                 }
             }
-            let mut bytes = Vec::with_capacity(20);
-            put_signed_128(&mut bytes, small);
-            out.slice(&bytes);
+            out.wide_integer(small);
         }
         Err(_) => {
             out.byte(TAG_WIDE_NUMBER);
@@ -368,8 +375,8 @@ fn take_tagged(reader: &mut Reader<'_>, tag: u8, depth: usize) -> Result<Value, 
         TAG_FALSE => Value::Bool(false),
         TAG_TRUE => Value::Bool(true),
         TAG_INTEGER => Value::Number(Decimal::from(reader.signed()?)),
-        TAG_TENTHS => Value::Number(decimal(BigInt::from(reader.signed_128()?), 1)?),
-        TAG_HUNDREDTHS => Value::Number(decimal(BigInt::from(reader.signed_128()?), 2)?),
+        TAG_TENTHS => Value::Number(price(reader.signed_128()?, 1, &TENTH)?),
+        TAG_HUNDREDTHS => Value::Number(price(reader.signed_128()?, 2, &HUNDREDTH)?),
         TAG_DECIMAL => {
             let scale = reader.varint()?;
             Value::Number(decimal(BigInt::from(reader.signed_128()?), scale)?)
@@ -410,6 +417,16 @@ fn take_text(reader: &mut Reader<'_>) -> Result<String, StateError> {
         .map_err(|_| StateError::Damaged("a text is not UTF-8"))
 }
 
+static TENTH: LazyLock<Option<Decimal>> = LazyLock::new(|| Decimal::parse("0.1"));
+static HUNDREDTH: LazyLock<Option<Decimal>> = LazyLock::new(|| Decimal::parse("0.01"));
+
+/// A number with few digits after the point, without the detour over big integers if possible.
+fn price(digits: i128, scale: u64, unit: &Option<Decimal>) -> Result<Decimal, StateError> {
+    let small = i64::try_from(digits).ok().map(Decimal::from);
+    let product = small.and_then(|small| small.checked_mul(unit.as_ref()?));
+    product.map_or_else(|| decimal(BigInt::from(digits), scale), Ok)
+}
+
 fn decimal(digits: BigInt, scale: u64) -> Result<Decimal, StateError> {
     i64::try_from(scale)
         .ok()
@@ -437,6 +454,11 @@ impl Sink for Hash {
 
     fn integer(&mut self, value: u64) {
         self.mix(value);
+    }
+
+    fn wide_integer(&mut self, value: i128) {
+        self.mix(value as u64);
+        self.mix((value >> 64) as u64);
     }
 
     fn slice(&mut self, bytes: &[u8]) {

@@ -22,7 +22,7 @@ const DROPPED_BITS: u32 = 46;
 const INFINITE: i64 = 0x7ff << 6;
 /// Most bins of a histogram over all time, and of one bucket.
 pub(crate) const BINS_EVER: usize = 256;
-pub(crate) const BINS_BUCKET: usize = 64;
+pub(crate) const BINS_BUCKET: usize = 128;
 /// Enough to join all bins to two.
 const MOST_SHIFT: u8 = 20;
 
@@ -100,6 +100,20 @@ impl Bins {
             self.add_bin(bin >> by, *count);
         }
         self.limit(most);
+    }
+
+    /// The same histogram with `part` of `whole` of its numbers.
+    pub(crate) fn part(&self, part: u64, whole: u64) -> Bins {
+        let share = |count: u64| {
+            let exact = u128::from(count) * u128::from(part);
+            let rounded = (exact + u128::from(whole / 2)) / u128::from(whole.max(1));
+            u64::try_from(rounded).unwrap_or(u64::MAX)
+        };
+        let bins = self.bins.iter().map(|(bin, count)| (*bin, share(*count)));
+        Bins {
+            shift: self.shift,
+            bins: bins.filter(|(_, count)| *count > 0).collect(),
+        }
     }
 
     /// The middle of a bin, to seven digits.

@@ -1,6 +1,7 @@
 //! Which parts of a slot an aggregate looks at, and which events it needs besides.
 
 use crate::edge::{joined, Edge, EdgeEvents};
+use crate::ladder::{Block, Ladder};
 use crate::partial::Dated;
 use crate::property::{Held, Property};
 use crate::series::{Bucket, Series, Single};
@@ -8,8 +9,9 @@ use crate::slot::Slot;
 use crate::units::{DAYS, HOURS};
 use cdp_value::{AggregateFunction, Timestamp, Window};
 
-/// `top` and percentiles within a window read the events of crowded buckets as long as the window
-/// holds no more events than this; beyond, they are estimated.
+/// `top` and percentiles within a window are computed from all its events as long as there are no
+/// more than this (together with some from before, at most a quarter of the window earlier);
+/// beyond, they are estimated.
 pub const READ_LIMIT: u64 = 512;
 
 /// One aggregate at one instant.
@@ -27,6 +29,17 @@ pub(crate) enum Piece<'a> {
     Bucket(&'a Bucket),
     /// An event of a range that was asked for.
     Event(Timestamp, Property<'a>),
+}
+
+impl<'a> Piece<'a> {
+    /// The property of a single event.
+    pub(crate) fn property(self) -> Option<Property<'a>> {
+        match self {
+            Piece::Single(single) => Some(single.held.property()),
+            Piece::Event(_, property) => Some(property),
+            Piece::Bucket(_) => None,
+        }
+    }
 }
 
 impl Query {
@@ -87,9 +100,7 @@ impl Query {
         }
         let from = self.from();
         if let Some(series) = self.series(slot) {
-            let mut within = series.buckets.iter().filter(|b| b.latest() >= from);
-            return !self.reads_estimates(self.count(series, edges))
-                && within.any(|bucket| self.is_estimate(bucket));
+            return self.estimates() && !self.reads_all(series);
         }
         match (self.function, self.window) {
             (AggregateFunction::Unique, None) => slot.unique.is_estimate(),
@@ -102,68 +113,39 @@ impl Query {
         }
     }
 
-    /// Whether the bucket's column can only estimate.
-    fn is_estimate(&self, bucket: &Bucket) -> bool {
-        let Some(partial) = &bucket.partial else {
+    /// Whether the function is one whose buckets can only estimate.
+    pub(crate) fn estimates(&self) -> bool {
+        matches!(
+            self.function,
+            AggregateFunction::Top | AggregateFunction::Percentile(_)
+        )
+    }
+
+    /// Whether all events of the window are read, because its blocks hold few.
+    pub(crate) fn reads_all(&self, series: &Series) -> bool {
+        let Some(window) = self.window.filter(|_| self.estimates()) else {
             return false;
         };
-        match self.function {
-            AggregateFunction::Top => partial.top.as_ref().is_some_and(|top| top.is_estimate()),
-            AggregateFunction::Percentile(_) => true,
-            _ => false,
+        let start = Block::at(self.from(), Ladder::coarse_level(window)).start;
+        let before = series.singles.partition_point(|single| single.ts < start);
+        let mut events = (series.singles.len() - before) as u64;
+        let buckets = series.buckets.iter().rev();
+        for bucket in buckets.take_while(|bucket| bucket.block.start >= start) {
+            events = events.saturating_add(bucket.count);
         }
-    }
-
-    /// Whether events are read rather than estimated, with so many of them in the window.
-    pub(crate) fn reads_estimates(&self, events: u64) -> bool {
         events <= READ_LIMIT
-            && matches!(
-                self.function,
-                AggregateFunction::Top | AggregateFunction::Percentile(_)
-            )
-    }
-
-    /// Number of events within the window. What lies across the edge counts if its events are
-    /// known, and as a whole otherwise.
-    pub(crate) fn count(&self, series: &Series, edges: &EdgeEvents) -> u64 {
-        let from = self.from();
-        self.count_where(series, |bucket| {
-            let (earliest, latest) = (bucket.earliest(), bucket.latest());
-            if Query::straddles(bucket, from) && edges.covers(earliest, latest) {
-                edges.within(from, latest).len() as u64
-            } else {
-                bucket.count
-            }
-        })
-    }
-
-    fn count_where(&self, series: &Series, number: impl Fn(&Bucket) -> u64) -> u64 {
-        let from = self.from();
-        let before = series.singles.partition_point(|single| single.ts < from);
-        let mut count = (series.singles.len() - before) as u64;
-        for bucket in series.buckets.iter().rev() {
-            if bucket.latest() < from {
-                break;
-            }
-            count = count.saturating_add(number(bucket));
-        }
-        count
     }
 
     /// Whether the columns of a bucket within the window cannot answer, so that its events must.
-    fn is_unresolved(&self, bucket: &Bucket, reads_estimates: bool) -> bool {
+    fn is_unresolved(&self, bucket: &Bucket) -> bool {
         let Some(partial) = &bucket.partial else {
             return false;
         };
-        if reads_estimates && self.is_estimate(bucket) {
-            return true;
-        }
         match self.function {
             AggregateFunction::Sum
             | AggregateFunction::Avg
             | AggregateFunction::Min
-            | AggregateFunction::Max
-            | AggregateFunction::Percentile(_) => partial.has_large_number,
+            | AggregateFunction::Max => partial.has_large_number,
             AggregateFunction::Sessions(_) => partial.runs.is_none_or(|runs| runs.number == 0),
             _ => false,
         }
@@ -179,12 +161,13 @@ impl Query {
             | AggregateFunction::Min
             | AggregateFunction::Max
             | AggregateFunction::First
-            | AggregateFunction::Top
-            | AggregateFunction::Percentile(_)
             | AggregateFunction::FirstSeenAgo(_)
                 if self.window.is_some() =>
             {
                 Some(&slot.series)
+            }
+            AggregateFunction::Top | AggregateFunction::Percentile(_) if self.window.is_some() => {
+                Some(&slot.values)
             }
             _ => None,
         }
@@ -219,20 +202,15 @@ impl Query {
     fn series_edges(&self, series: &Series) -> Vec<Edge> {
         let from = self.from();
         let mut edges = Vec::new();
-        // With fewer events than the limit there are fewer yet without those across the edge,
-        // so whatever is read in the end is asked for.
-        let reads_estimates = self.reads_estimates(self.count_where(series, |bucket| {
-            if Query::straddles(bucket, from) {
-                0
-            } else {
-                bucket.count
-            }
-        }));
+        let reads_all = self.reads_all(series);
+        if self.estimates() && !reads_all {
+            return edges;
+        }
         for bucket in series.buckets.iter().rev() {
             if bucket.latest() < from {
                 break;
             }
-            if Query::straddles(bucket, from) || self.is_unresolved(bucket, reads_estimates) {
+            if reads_all || Query::straddles(bucket, from) || self.is_unresolved(bucket) {
                 edges.push(Edge {
                     from: bucket.earliest(),
                     to: bucket.latest(),
@@ -272,8 +250,7 @@ impl Query {
         let from = self.from();
         let first = series.singles.partition_point(|single| single.ts < from);
         let mut singles = series.singles.get(first..).unwrap_or(&[]);
-        let reads_estimates =
-            self.reads_estimates(0) && self.reads_estimates(self.count(series, edges));
+        let reads_all = self.estimates();
         for bucket in &series.buckets {
             let (earliest, latest) = (bucket.earliest(), bucket.latest());
             if latest < from {
@@ -283,8 +260,7 @@ impl Query {
             let (head, tail) = singles.split_at_checked(before).unwrap_or((singles, &[]));
             see_singles(head, edges, &mut see);
             singles = tail;
-            let asks =
-                Query::straddles(bucket, from) || self.is_unresolved(bucket, reads_estimates);
+            let asks = reads_all || Query::straddles(bucket, from) || self.is_unresolved(bucket);
             if asks && edges.covers(earliest, latest) {
                 see_events(earliest.max(from), latest, edges, &mut see);
             } else {

@@ -209,11 +209,10 @@ impl Series {
     /// Drops what no window reaches any more, and joins the events of crowded blocks.
     pub(crate) fn compact(&mut self, ladder: &Ladder, keep: Keep, now: Timestamp) {
         self.columns = keep.columns;
-        let floor = ladder.floor(now);
         let (mut singles, mut buckets) = (0, 0);
-        while let Some(group) = self.group(singles, buckets, ladder, now, floor) {
+        while let Some(group) = self.group(singles, buckets, ladder, now) {
             if group.fate != Fate::Stay {
-                return self.rebuild(ladder, keep, now, floor);
+                return self.rebuild(ladder, keep, now);
             }
             singles += group.singles;
             buckets += group.buckets;
@@ -227,7 +226,6 @@ impl Series {
         buckets: usize,
         ladder: &Ladder,
         now: Timestamp,
-        floor: Timestamp,
     ) -> Option<Group> {
         let rest = self.singles.get(singles..).unwrap_or(&[]);
         let rest_buckets = self.buckets.get(buckets..).unwrap_or(&[]);
@@ -253,7 +251,7 @@ impl Series {
             inner += 1;
             count = count.saturating_add(bucket.count);
         }
-        let fate = if end < floor {
+        let fate = if ladder.drops(block, now) {
             Fate::Drop
         } else if is_coarse || count <= SINGLE_EVENTS {
             Fate::Stay
@@ -267,25 +265,31 @@ impl Series {
         })
     }
 
-    fn rebuild(&mut self, ladder: &Ladder, keep: Keep, now: Timestamp, floor: Timestamp) {
-        let (mut singles, mut buckets) = (Vec::new(), Vec::new());
+    fn rebuild(&mut self, ladder: &Ladder, keep: Keep, now: Timestamp) {
+        let mut groups = Vec::new();
         let (mut i, mut j) = (0, 0);
-        while let Some(group) = self.group(i, j, ladder, now, floor) {
-            let own_singles = self.singles.get(i..i + group.singles).unwrap_or(&[]);
-            let own_buckets = self.buckets.get(j..j + group.buckets).unwrap_or(&[]);
-            match group.fate {
-                Fate::Drop => {}
-                Fate::Stay => {
-                    singles.extend_from_slice(own_singles);
-                    buckets.extend_from_slice(own_buckets);
-                }
-                Fate::Join(block) => buckets.push(join(block, own_singles, own_buckets, keep)),
-            }
+        while let Some(group) = self.group(i, j, ladder, now) {
             i += group.singles;
             j += group.buckets;
+            groups.push(group);
         }
-        self.singles = singles;
-        self.buckets = buckets;
+        let mut singles = std::mem::take(&mut self.singles).into_iter();
+        let mut buckets = std::mem::take(&mut self.buckets).into_iter();
+        for group in groups {
+            let own_singles = singles.by_ref().take(group.singles);
+            let own_buckets = buckets.by_ref().take(group.buckets);
+            match group.fate {
+                Fate::Drop => drop((own_singles.count(), own_buckets.count())),
+                Fate::Stay => {
+                    self.singles.extend(own_singles);
+                    self.buckets.extend(own_buckets);
+                }
+                Fate::Join(block) => {
+                    let bucket = join(block, own_singles, own_buckets, keep);
+                    self.buckets.push(bucket);
+                }
+            }
+        }
     }
 
     /// Uses events that were read for an edge: a bucket that the edge splits is replaced by finer
@@ -320,7 +324,8 @@ impl Series {
             if splits {
                 finer.compact(ladder, keep, now);
             } else {
-                let bucket = join(block, &std::mem::take(&mut finer.singles), &[], keep);
+                let singles = std::mem::take(&mut finer.singles);
+                let bucket = join(block, singles.into_iter(), std::iter::empty(), keep);
                 finer.buckets.push(bucket);
             }
             self.buckets.splice(position..=position, finer.buckets);
@@ -333,14 +338,19 @@ impl Series {
 }
 
 /// Joins neighbours in the order of time.
-fn join(block: Block, singles: &[Single], buckets: &[Bucket], keep: Keep) -> Bucket {
+fn join(
+    block: Block,
+    singles: impl Iterator<Item = Single>,
+    buckets: impl Iterator<Item = Bucket>,
+    keep: Keep,
+) -> Bucket {
     let mut joined = Bucket::new(block);
-    let mut singles = singles.iter().peekable();
+    let mut singles = singles.peekable();
     for bucket in buckets {
         while let Some(single) = singles.next_if(|s| s.ts < bucket.block.start) {
             joined.add(keep, single.ts, &single.held);
         }
-        joined.merge(bucket, keep.gap);
+        joined.merge(&bucket, keep.gap);
     }
     for single in singles {
         joined.add(keep, single.ts, &single.held);

@@ -1,13 +1,13 @@
 //! The coding of a series: newest first, as distances from the slot's latest event.
 
 use crate::bytes::{put, put_signed, Reader};
-use crate::frequency::{Frequencies, BUCKET};
 use crate::ladder::Block;
 use crate::partial::{Dated, Partial, Runs};
 use crate::property::{
     put_dictionary, put_held, put_number, take_dictionary, take_held, take_number, Held,
 };
 use crate::quantile::Bins;
+use crate::sample::Sample;
 use crate::series::{Bucket, Series, Single};
 use crate::spec::{column, Parts};
 use crate::totals::{decode_sum, encode_sum};
@@ -42,8 +42,8 @@ impl Series {
             }
         }
         for value in partials()
-            .filter_map(|partial| partial.top.as_ref())
-            .flat_map(|top| top.values())
+            .filter_map(|partial| partial.sample.as_ref())
+            .flat_map(|sample| sample.values())
             .filter(|value| !matches!(***value, Value::Number(_)))
         {
             dictionary.push(Arc::clone(value));
@@ -154,12 +154,9 @@ impl Series {
             let partial = if columns == Parts::default() {
                 None
             } else {
-                Some(Box::new(decode_partial(
-                    columns,
-                    block,
-                    &dictionary,
-                    reader,
-                )?))
+                let mut partial = Box::<Partial>::default();
+                decode_partial(&mut partial, columns, block, &dictionary, reader)?;
+                Some(partial)
             };
             series.buckets.push(Bucket {
                 block,
@@ -231,10 +228,10 @@ fn encode_partial(
             put(out, runs.number);
         }
     }
-    if columns.has(column::TOP) {
-        match &partial.top {
-            Some(top) => top.encode(dictionary, out),
-            None => out.push(0),
+    if columns.has(column::SAMPLE) {
+        match &partial.sample {
+            Some(sample) => sample.encode(dictionary, out),
+            None => Sample::default().encode(dictionary, out),
         }
     }
     if columns.has(column::BINS) {
@@ -246,12 +243,12 @@ fn encode_partial(
 }
 
 fn decode_partial(
+    partial: &mut Partial,
     columns: Parts,
     block: Block,
     dictionary: &[Arc<Value>],
     reader: &mut Reader<'_>,
-) -> Result<Partial, StateError> {
-    let mut partial = Partial::default();
+) -> Result<(), StateError> {
     let mut flags = 0;
     if columns.has(column::OF_NUMBERS) {
         flags = reader.byte()?;
@@ -287,12 +284,11 @@ fn decode_partial(
             number,
         });
     }
-    if columns.has(column::TOP) {
-        let top = Frequencies::decode(&BUCKET, dictionary, reader)?;
-        partial.top = Some(Box::new(top));
+    if columns.has(column::SAMPLE) {
+        partial.sample = Some(Box::new(Sample::decode(dictionary, reader)?));
     }
     if columns.has(column::BINS) {
         partial.bins = Some(Box::new(Bins::decode(reader)?));
     }
-    Ok(partial)
+    Ok(())
 }

@@ -4,7 +4,7 @@ use crate::bytes::{put, put_signed, Reader};
 use crate::calendar::Calendar;
 use crate::distinct::Distinct;
 use crate::edge::EdgeEvents;
-use crate::frequency::{Frequencies, EVER};
+use crate::frequency::Frequencies;
 use crate::list::List;
 use crate::property::Property;
 use crate::quantile::Numbers;
@@ -40,7 +40,10 @@ pub(crate) struct Slot {
     /// The latest event; None when there was none.
     pub(crate) last: Option<Timestamp>,
     pub(crate) totals: Totals,
+    /// For functions of windows whose buckets are small.
     pub(crate) series: Series,
+    /// For `top` and percentiles within windows.
+    pub(crate) values: Series,
     pub(crate) days: Units,
     pub(crate) hours: Units,
     /// Ascending by gap.
@@ -64,7 +67,8 @@ mod part {
     pub(super) const LIST: u64 = 64;
     pub(super) const TOP: u64 = 128;
     pub(super) const NUMBERS: u64 = 256;
-    pub(super) const ALL: u64 = 511;
+    pub(super) const VALUES: u64 = 512;
+    pub(super) const ALL: u64 = 1023;
 }
 
 impl Slot {
@@ -88,6 +92,9 @@ impl Slot {
         }
         if !spec.ladder.is_empty() {
             self.series.fold(spec.keep(), ts, property);
+        }
+        if !spec.value_ladder.is_empty() {
+            self.values.fold(spec.keep_values(), ts, property);
         }
         if spec.days.is_used() {
             let day = i64::from(calendar.day(ts));
@@ -129,8 +136,7 @@ impl Slot {
     }
 
     fn top_mut(&mut self) -> &mut Frequencies {
-        self.top
-            .get_or_insert_with(|| Box::new(Frequencies::new(&EVER)))
+        self.top.get_or_insert_default()
     }
 
     /// Applies a change to the sessions with a gap.
@@ -157,6 +163,7 @@ impl Slot {
         self.last = self.last.max(other.last);
         self.totals.merge(&other.totals);
         self.series.merge(&other.series, 0);
+        self.values.merge(&other.values, 0);
         self.days.merge(&other.days);
         self.hours.merge(&other.hours);
         for sessions in &other.sessions {
@@ -192,6 +199,12 @@ impl Slot {
         } else {
             self.series.compact(&spec.ladder, spec.keep(), now);
         }
+        if spec.value_ladder.is_empty() {
+            self.values = Series::default();
+        } else {
+            self.values
+                .compact(&spec.value_ladder, spec.keep_values(), now);
+        }
         self.days.compact(DAYS, &spec.days, now);
         self.hours.compact(HOURS, &spec.hours, now);
         self.sessions.retain_mut(|sessions| {
@@ -221,6 +234,7 @@ impl Slot {
     fn has_no_parts(&self) -> bool {
         self.totals.is_empty()
             && self.series.is_empty()
+            && self.values.is_empty()
             && self.days.is_empty()
             && self.hours.is_empty()
             && self.sessions.is_empty()
@@ -247,6 +261,7 @@ impl Slot {
             (part::LIST, self.list.is_empty()),
             (part::TOP, self.top.is_none()),
             (part::NUMBERS, self.numbers.is_empty()),
+            (part::VALUES, self.values.is_empty()),
         ] {
             if !is_empty {
                 parts |= bit;
@@ -279,10 +294,13 @@ impl Slot {
             self.list.encode(last, out);
         }
         if let Some(top) = &self.top {
-            top.encode(&[], out);
+            top.encode(out);
         }
         if parts & part::NUMBERS != 0 {
             self.numbers.encode(out);
+        }
+        if parts & part::VALUES != 0 {
+            self.values.encode(last, out);
         }
     }
 
@@ -328,11 +346,14 @@ impl Slot {
             slot.list = List::decode(last, reader)?;
         }
         if parts & part::TOP != 0 {
-            let top = Frequencies::decode(&EVER, &[], reader)?;
+            let top = Frequencies::decode(reader)?;
             slot.top = Some(Box::new(top));
         }
         if parts & part::NUMBERS != 0 {
             slot.numbers = Numbers::decode(reader)?;
+        }
+        if parts & part::VALUES != 0 {
+            slot.values = Series::decode(last, reader)?;
         }
         reader.finish()?;
         Ok(slot)

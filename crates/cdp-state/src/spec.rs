@@ -41,13 +41,15 @@ pub(crate) mod column {
     pub(crate) const EXTENT: u8 = 16;
     /// Number of sessions.
     pub(crate) const RUNS: u8 = 32;
-    pub(crate) const TOP: u8 = 64;
+    /// Some of the values.
+    pub(crate) const SAMPLE: u8 = 64;
+    /// A histogram of the numbers.
     pub(crate) const BINS: u8 = 128;
 
     /// Columns that need the numbers of single events.
     pub(crate) const OF_NUMBERS: u8 = SUM | MINIMUM | MAXIMUM | BINS;
     /// Columns that need the values of single events, whatever their type.
-    pub(crate) const OF_VALUES: u8 = FIRST | TOP;
+    pub(crate) const OF_VALUES: u8 = FIRST | SAMPLE;
 }
 
 /// How far back something is needed: within finite windows, over all time, or both.
@@ -106,6 +108,9 @@ pub struct SlotSpec {
     pub(crate) totals: Parts,
     pub(crate) columns: Parts,
     pub(crate) ladder: Ladder,
+    /// The series of `top` and percentiles.
+    pub(crate) value_columns: Parts,
+    pub(crate) value_ladder: Ladder,
     pub(crate) last: Reach,
     pub(crate) days: Reach,
     pub(crate) hours: Reach,
@@ -125,7 +130,9 @@ impl SlotSpec {
             id,
             totals: Parts::default(),
             columns: Parts::default(),
-            ladder: Ladder::default(),
+            ladder: Ladder::fine(),
+            value_columns: Parts::default(),
+            value_ladder: Ladder::coarse(),
             last: Reach::default(),
             days: Reach::default(),
             hours: Reach::default(),
@@ -186,9 +193,9 @@ impl SlotSpec {
             AggregateFunction::Unique => self.unique.add(window),
             AggregateFunction::List => self.list.add(window),
             AggregateFunction::Top if window.is_none() => self.top_all_time = true,
-            AggregateFunction::Top => self.add_series(0, column::TOP, window),
+            AggregateFunction::Top => self.add_values(column::SAMPLE, window),
             AggregateFunction::Percentile(_) if window.is_none() => self.percentile_all_time = true,
-            AggregateFunction::Percentile(_) => self.add_series(0, column::BINS, window),
+            AggregateFunction::Percentile(_) => self.add_values(column::BINS, window),
             AggregateFunction::Sessions(gap) => self.add_sessions(gap, window),
         }
     }
@@ -197,6 +204,14 @@ impl SlotSpec {
     pub(crate) fn keep(&self) -> Keep {
         Keep {
             columns: self.columns,
+            gap: 0,
+        }
+    }
+
+    /// What the series of values keeps of each event.
+    pub(crate) fn keep_values(&self) -> Keep {
+        Keep {
+            columns: self.value_columns,
             gap: 0,
         }
     }
@@ -211,11 +226,16 @@ impl SlotSpec {
         }
     }
 
+    fn add_values(&mut self, column: u8, window: Option<Window>) {
+        self.value_columns.insert(column);
+        self.value_ladder.add(window);
+    }
+
     fn add_sessions(&mut self, gap: i64, window: Option<Window>) {
         let position = match self.sessions.binary_search_by_key(&gap, |s| s.gap) {
             Ok(position) => position,
             Err(position) => {
-                let ladder = Ladder::default();
+                let ladder = Ladder::fine();
                 self.sessions.insert(position, SessionSpec { gap, ladder });
                 position
             }

@@ -124,8 +124,8 @@ impl Units {
     ) -> Option<Timestamp> {
         let to = unit.quantum.end(recent.last);
         if !edges.covers(from, to) {
-            // Nobody asked: the unit counts for as long as it might.
-            return Some(to);
+            // Nobody asked: the unit counts, and may leave at any time.
+            return Some(from);
         }
         edges
             .within(from, to)

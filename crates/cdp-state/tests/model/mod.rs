@@ -9,7 +9,7 @@ use cdp_value::{
     AggregateFunction as F, AgoUnit, Decimal, Timestamp, Value, Window, DAY, HOUR, MINUTE,
 };
 use proptest::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 pub type Event = (Timestamp, Option<Value>);
 
@@ -149,17 +149,13 @@ pub fn naive(
             .max_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.total_cmp(b.1)))
             .map_or(Value::Null, |last| last.1.clone()),
         F::Top => {
-            let mut best: Option<(usize, &Value)> = None;
+            let mut counts: HashMap<&Value, usize> = HashMap::new();
             for (_, value) in values().filter(|(_, value)| is_listable(value)) {
-                let count = values().filter(|(_, other)| *other == value).count();
-                let wins = best.is_none_or(|(most, known)| {
-                    count > most || (count == most && value.total_cmp(known).is_lt())
-                });
-                if wins {
-                    best = Some((count, value));
-                }
+                *counts.entry(value).or_default() += 1;
             }
-            best.map_or(Value::Null, |(_, value)| value.clone())
+            let mut counts: Vec<_> = counts.into_iter().collect();
+            counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.total_cmp(b.0)));
+            counts.first().map_or(Value::Null, |top| top.0.clone())
         }
         F::List => {
             let mut list: Vec<Value> = values()
