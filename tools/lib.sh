@@ -85,8 +85,7 @@ export PGRX_HOME=$ROOT/.pgrx
 # cargo-pgrx passes a linker flag for toolchains that lose the section with the SQL. Here it is kept without, and
 # the same flags for every build mean that the library and the tests share their compiled dependencies.
 if [ "$(uname -m)" = x86_64 ]; then export CARGO_PGRX_DISABLE_GC_SECTIONS_WORKAROUND=1; fi
-# Backtraces need lines, not variables: with all of it the library under test has 200 MB.
-export CARGO_PROFILE_DEV_DEBUG=line-tables-only RUST_BACKTRACE=${CDP_BACKTRACE:-0}
+export RUST_BACKTRACE=${CDP_BACKTRACE:-0}
 export PATH=$TOOLS_DIR/cargo/bin:$PATH
 TARGET_DIR=${CARGO_TARGET_DIR:-$ROOT/target}
 RESULTS_DIR=$TARGET_DIR/test-results

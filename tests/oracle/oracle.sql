@@ -91,3 +91,23 @@ LANGUAGE sql IMMUTABLE AS $$
     FROM (SELECT percent * (cardinality(numbers) - 1) AS place) AS rank
     WHERE cardinality(numbers) > 0
 $$;
+
+CREATE FUNCTION oracle.contains(a jsonb, b jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT coalesce(
+        CASE jsonb_typeof(a)
+            WHEN 'string' THEN strpos(oracle.text(a), oracle.text(b)) > 0
+            WHEN 'array' THEN EXISTS (SELECT FROM jsonb_array_elements(a) AS item WHERE oracle.equal(item, b)) END,
+        false)
+$$;
+
+CREATE FUNCTION oracle.starts_with(a jsonb, b jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $$ SELECT coalesce(starts_with(oracle.text(a), oracle.text(b)), false) $$;
+
+CREATE FUNCTION oracle.ends_with(a jsonb, b jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $$ SELECT coalesce(starts_with(reverse(oracle.text(a)), reverse(oracle.text(b))), false) $$;
+
+CREATE FUNCTION oracle.length(a jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT to_jsonb(CASE jsonb_typeof(a) WHEN 'string' THEN char_length(oracle.text(a)) WHEN 'array' THEN jsonb_array_length(a) END)
+$$;

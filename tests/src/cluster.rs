@@ -198,7 +198,10 @@ impl Cluster {
             let before = self.log().len();
             let start = command::output(&mut self.pg_ctl(&["-l", &log, "start"]));
             // After a kill the old server's last processes may still be on their way out.
-            refused_again = self.log()[before..].contains("still in use");
+            let log = self.log();
+            refused_again = ["still in use", "already exists"]
+                .iter()
+                .any(|reason| log[before..].contains(reason));
             start.status.success() || !refused_again
         });
         assert!(
@@ -473,8 +476,18 @@ pub fn describe(error: &postgres::Error) -> String {
     }
 }
 
+/// `kill -9`; returns when the process is gone.
 fn kill(process: &str) {
     command::run(Command::new("kill").args(["-9", process]));
+    let gone = || {
+        // What nobody has waited for yet shows as a zombie, state Z after the program's name.
+        fs::read_to_string(format!("/proc/{process}/stat"))
+            .map_or(true, |line| line.contains(") Z"))
+    };
+    assert!(
+        crate::eventually(Duration::from_secs(10), gone),
+        "process {process} does not die"
+    );
 }
 
 /// Where clusters live: `CDP_TEST_DIR`, or a folder of this user under the temporary folder.
