@@ -1,10 +1,12 @@
 //! Integration tests: one file a subject. Each test starts the cluster it needs; run one subject with
 //! `make test-integration FILTER=lifecycle`.
 
+mod cdnow;
 mod crash;
 mod delivery;
 mod harness;
 mod lifecycle;
+mod oracle;
 mod smoke;
 mod surface;
 

@@ -1,10 +1,12 @@
 //! An HTTP server on loopback that records every request and answers as it was told, faults included.
 
 use std::collections::VecDeque;
+use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// One received request.
 #[derive(Debug, Clone)]
@@ -90,7 +92,38 @@ impl Reply {
     }
 }
 
-type Observer = Box<dyn Fn(&Request) + Send + Sync>;
+/// Sees each request before it is answered.
+pub type Observer = Box<dyn Fn(&Request) + Send + Sync>;
+
+/// An observer that appends one JSON line a request to a file: `{"at", "method", "path", "headers", "body"}`,
+/// where `at` is in seconds since 1970 and the body is JSON if it can be, else a string.
+pub fn log_to(path: &Path) -> std::io::Result<Observer> {
+    let file = OpenOptions::new().create(true).append(true).open(path)?;
+    let file = Mutex::new(file);
+    Ok(Box::new(move |request| {
+        let headers: serde_json::Map<_, _> = request
+            .headers
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone().into()))
+            .collect();
+        let body = serde_json::from_slice(&request.body)
+            .unwrap_or_else(|_| serde_json::Value::String(request.text()));
+        let at = request.at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let line = serde_json::json!({
+            "at": at.as_secs_f64(),
+            "method": request.method,
+            "path": request.path,
+            "headers": headers,
+            "body": body,
+        });
+        if let Ok(mut file) = file.lock() {
+            // In one piece: whoever reads along never sees half a line.
+            if let Err(error) = file.write_all(format!("{line}\n").as_bytes()) {
+                eprintln!("the log cannot be written: {error}");
+            }
+        }
+    }))
+}
 
 struct State {
     requests: Vec<Request>,
