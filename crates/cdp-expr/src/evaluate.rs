@@ -119,17 +119,17 @@ fn value<'e>(expr: &'e Expr, context: &dyn Context) -> Cow<'e, Value> {
         Expr::Message(path) => context.message(path),
         Expr::Aggregate(aggregate) => match aggregate.function {
             AggregateFunction::FirstSeenAgo(unit) => {
-                ago(context.event_first_seen(&aggregate.source), unit, context)
+                seen_ago(context.event_first_seen(&aggregate.source), unit, context)
             }
             AggregateFunction::LastSeenAgo(unit) => {
-                ago(context.event_last_seen(&aggregate.source), unit, context)
+                seen_ago(context.event_last_seen(&aggregate.source), unit, context)
             }
             _ => context.aggregate(aggregate),
         },
         Expr::FirstSeen => instant(context.first_seen()),
         Expr::LastSeen => instant(context.last_seen()),
-        Expr::FirstSeenAgo(unit) => ago(context.first_seen(), *unit, context),
-        Expr::LastSeenAgo(unit) => ago(context.last_seen(), *unit, context),
+        Expr::FirstSeenAgo(unit) => seen_ago(context.first_seen(), *unit, context),
+        Expr::LastSeenAgo(unit) => seen_ago(context.last_seen(), *unit, context),
         Expr::Negate(inner) => number(&value(inner, context), |n| Some(n.neg())),
         Expr::Not(inner) => Value::Bool(!is_true(inner, context)),
         Expr::And(items) => Value::Bool(items.iter().all(|item| is_true(item, context))),
@@ -175,6 +175,11 @@ pub(crate) fn instant_of(expr: &Expr, context: &dyn Context) -> Option<Timestamp
 
 fn instant(at: Option<Timestamp>) -> Value {
     at.and_then(time::format).map_or(Value::Null, Value::Text)
+}
+
+/// Whole units since something happened: never negative, even if the clock was set back.
+fn seen_ago(at: Option<Timestamp>, unit: AgoUnit, context: &dyn Context) -> Value {
+    ago(at.map(|at| at.min(context.now())), unit, context)
 }
 
 /// Whole units that have passed since an instant, rounded down.
@@ -348,7 +353,12 @@ pub fn lookup<'v>(value: &'v Value, path: &[String]) -> Option<&'v Value> {
             .ok()
             .and_then(|index| members.get(index))
             .map(|(_, value)| value),
-        Value::Array(items) => items.get(segment.parse::<usize>().ok()?),
+        Value::Array(items) if is_index(segment) => items.get(segment.parse::<usize>().ok()?),
         _ => None,
     })
+}
+
+/// Whether a part of a path can be the number of an item.
+pub(crate) fn is_index(segment: &str) -> bool {
+    (1..=9).contains(&segment.len()) && segment.bytes().all(|byte| byte.is_ascii_digit())
 }

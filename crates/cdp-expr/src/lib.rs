@@ -3,7 +3,8 @@
 //!
 //! [`parse`] makes a tree of a text, [`resolve`] gives its names their meaning and checks it,
 //! [`evaluate`] computes its value for one person at one instant, and [`next_change`] says when
-//! that value next changes by itself.
+//! that value next changes by itself. [`sql::compile`] makes one statement that computes it for
+//! everybody.
 
 mod ast;
 mod bucket;
@@ -18,6 +19,7 @@ mod pattern;
 mod print;
 mod references;
 mod resolve;
+pub mod sql;
 mod time;
 mod types;
 

@@ -235,6 +235,42 @@ fn tree(leaf: BoxedStrategy<Expr>, inside: bool) -> BoxedStrategy<Expr> {
     .boxed()
 }
 
+/// Any expression about a person, as it is after its references were filled in.
+pub fn of_a_person() -> BoxedStrategy<Expr> {
+    let key = || select(vec!["lead", "vip", "it's"]).prop_map(str::to_string);
+    let leaf = prop_oneof![
+        5 => literal(),
+        5 => path().prop_map(Expr::Profile),
+        1 => path().prop_map(Expr::Group),
+        1 => key().prop_map(Expr::Segment),
+        1 => key().prop_map(Expr::Score),
+        1 => key().prop_map(Expr::Grade),
+        1 => Just(Expr::FirstSeen),
+        1 => Just(Expr::LastSeen),
+        2 => unit().prop_map(Expr::FirstSeenAgo),
+        2 => unit().prop_map(Expr::LastSeenAgo),
+        1 => (text(), 1u32..1000).prop_map(|(salt, n)| Expr::Bucket(salt, n)),
+        1 => (text(), 0i64..=1000).prop_filter_map("range", |(salt, p)| {
+            Some(Expr::Percentage(salt, Decimal::from_parts(p.into(), 1)?))
+        }),
+        12 => aggregate(filter()),
+    ];
+    tree(leaf.boxed(), false)
+}
+
+/// The filter of an event: whatever only reads its properties and not the clock.
+fn filter() -> BoxedStrategy<Expr> {
+    tree(event_leaf(), true)
+        .prop_filter("clock", |filter| {
+            let mut timeless = true;
+            filter.walk(&mut |node| {
+                timeless &= !matches!(node, Expr::Call(Function::Since(_), _) | Expr::Duration(_));
+            });
+            timeless
+        })
+        .boxed()
+}
+
 /// Any expression, with every kind of node.
 pub fn expression() -> BoxedStrategy<Expr> {
     tree(leaf(), false)

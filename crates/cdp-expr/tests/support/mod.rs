@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::expect_used)]
 
 pub mod arbitrary;
+pub mod oracle;
 
 use cdp_expr::{Aggregate, Catalog, Context, EventSource, Expr};
 use cdp_value::{Timestamp, Value};
@@ -150,3 +151,75 @@ pub fn catalog() -> Definitions {
     definitions.scores = vec!["lead".into()];
     definitions
 }
+
+/// One expression about a person for every form of the language.
+pub const EXAMPLES: &[&str] = &[
+    "events.purchase.count_7d",
+    "events.purchase.count",
+    "events.never.count == 0 && events.never.sum(total) == null && events.never.list(plan) == []",
+    "events.app_open.unique_days_14d >= 5",
+    "events.app_open.unique_hours_2d",
+    "events.purchase.sum_30d(total) > 500",
+    "events.purchase.sum(total)",
+    "events.purchase.avg(total)",
+    "events.purchase.min(total)",
+    "events.purchase.max_14d(total)",
+    "events.purchase.first(plan)",
+    "events.purchase.last(plan)",
+    "events.purchase.last_14d(total)",
+    "events.purchase.top(plan)",
+    "events.purchase.top_14d(total)",
+    "events.purchase.list(total)",
+    "events.purchase.list_7d(plan)",
+    "events.purchase.unique(total)",
+    "events.purchase.unique_14d(plan)",
+    "events.purchase.p50(total)",
+    "events.purchase.p95_30d(total)",
+    "events.purchase.sessions(30m)",
+    "events.purchase.sessions_14d(1d)",
+    "events.purchase.first_seen_days_ago",
+    "events.purchase.last_seen_minutes_ago",
+    "events.purchase[plan == \"pro\"].count_90d",
+    "events.purchase[plan == \"pro\" && total > 10].sum(total)",
+    "events.purchase[total in [1, 3, \"pro\"]].list(total)",
+    "events.purchase[plan contains \"o\"].sessions(1h)",
+    "events.purchase.count_7d >= 1 && last_seen_minutes_ago < 1440",
+    "events.purchase.count_7d + events.app_open.count / events.a.count",
+    "last_seen < 12h || first_seen > 30d",
+    "first_seen",
+    "days_since(profile.plan)",
+    "profile.plan > 1d",
+    "profile.plan in [\"pro\", \"team\"]",
+    "profile.plan not in profile.a",
+    "profile.a contains \"pro\"",
+    "profile.a contains profile.plan",
+    "profile.plan == profile.a || profile.plan != profile.total",
+    "profile.plan < profile.a",
+    "profile.a.0",
+    "profile.a.'0'",
+    "profile.a.'+1'",
+    "length(profile.a)",
+    "lower(profile.plan)",
+    "upper(profile.plan)",
+    "profile.plan matches \"o$\"",
+    "coalesce(profile.total, profile.plan, 0)",
+    "coalesce(profile.total, 0) * 2",
+    "if(profile.total > 5, \"high\", if(profile.total == null, null, 0))",
+    "round(profile.total / 7, 3)",
+    "round(profile.total, profile.a)",
+    "floor(profile.total) + ceil(profile.total) - abs(profile.total)",
+    "profile.total % 3",
+    "-profile.total",
+    "profile.total * profile.total",
+    "profile.total * profile.total * profile.total / 3",
+    "1 / 3",
+    "[profile.total, \"x\", null, first_seen]",
+    "segment(\"vip\") and not segment(\"it's\")",
+    "score(\"lead\") > 50 && grade(\"lead\") == \"A\"",
+    "group.plan",
+    "bucket(\"salt\", 10)",
+    "percentage(\"salt\", 33.3)",
+    "null",
+    "\"it's\"",
+    "profile.plan starts_with \"p\" or profile.plan ends_with \"\"",
+];

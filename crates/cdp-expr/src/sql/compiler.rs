@@ -1,0 +1,648 @@
+//! Expressions about a person, and filters about an event, as SQL.
+
+use super::aggregates::Aggregates;
+use super::fragment::{checked, lookup, Bounds, Converter, Fragment, Kind};
+use super::{functions, quote, SqlError, SqlNames};
+use crate::ast::{unit_length, ArithmeticOperator, Comparison, Expr, Function, TextTest};
+use crate::bucket::PERCENTAGE_BUCKETS;
+use cdp_value::{AgoUnit, Decimal, Value, SECOND};
+
+/// The instant of the evaluation.
+pub(super) const NOW: &str = "$2::timestamptz";
+
+/// Paths that become columns of looked-up members.
+#[derive(Debug, Default)]
+pub(super) struct Paths(pub(super) Vec<Vec<String>>);
+
+impl Paths {
+    pub(super) fn position(&mut self, path: &[String]) -> usize {
+        let known = self.0.iter().position(|known| known == path);
+        known.unwrap_or_else(|| {
+            self.0.push(path.to_vec());
+            self.0.len() - 1
+        })
+    }
+
+    fn column(&mut self, prefix: &str, path: &[String]) -> Fragment {
+        Fragment::simple(format!("{prefix}{}", self.position(path)), Kind::Json)
+    }
+}
+
+/// Compiles parts of one statement and collects what they read.
+pub(super) struct Compiler<'n> {
+    converter: Converter<'n>,
+    aggregates: Aggregates,
+    /// Paths of profile traits: the columns `t.c0`, `t.c1`, …
+    profile: Paths,
+    /// Paths of group traits: the columns `g.c0`, …
+    group: Paths,
+    /// Within an event's filter: the paths of properties it reads, `e.j0`, …
+    filter: Option<Paths>,
+}
+
+impl<'n> Compiler<'n> {
+    pub(super) fn new(names: &'n SqlNames<'n>) -> Compiler<'n> {
+        Compiler {
+            converter: Converter::new(names),
+            aggregates: Aggregates::default(),
+            profile: Paths::default(),
+            group: Paths::default(),
+            filter: None,
+        }
+    }
+
+    /// What the compiled parts read besides `p`, to be put behind it.
+    pub(super) fn joins(mut self) -> String {
+        let mut joins = String::new();
+        let names = self.converter.names;
+        for (alias, table, paths) in [
+            ("t", names.profile_traits, std::mem::take(&mut self.profile)),
+            ("g", names.groups, std::mem::take(&mut self.group)),
+        ] {
+            if paths.0.is_empty() {
+                continue;
+            }
+            let (mut members, mut values) = (String::new(), String::new());
+            for (index, path) in paths.0.iter().enumerate() {
+                members.push_str(&format!(", {} AS m{index}", lookup("s.traits", path)));
+                values.push_str(&format!(
+                    ", {} AS c{index}",
+                    checked(&format!("s.m{index}"))
+                ));
+            }
+            joins.push_str(&format!(
+                "\nLEFT JOIN (SELECT s.profile_id{values} FROM (SELECT s.profile_id{members} \
+                 FROM {table} AS s OFFSET 0) AS s OFFSET 0) AS {alias} ON {alias}.profile_id = p.profile_id"
+            ));
+        }
+        joins.push_str(&self.aggregates.joins(names));
+        joins
+    }
+
+    pub(super) fn converter(&mut self) -> &mut Converter<'n> {
+        &mut self.converter
+    }
+
+    /// The condition of an event's filter over the columns `e.j0`, … of properties; paths that
+    /// are new are added to `paths`.
+    pub(super) fn filter(&mut self, filter: &Expr, paths: &mut Paths) -> Result<String, SqlError> {
+        self.filter = Some(std::mem::take(paths));
+        let condition = self.condition(filter);
+        *paths = self.filter.take().unwrap_or_default();
+        condition
+    }
+
+    pub(super) fn json(&mut self, fragment: Fragment) -> Fragment {
+        self.converter.json(&fragment)
+    }
+
+    /// A condition: `boolean`, never NULL.
+    pub(super) fn condition(&mut self, expr: &Expr) -> Result<String, SqlError> {
+        let fragment = self.expression(expr)?;
+        Ok(self.converter.truth(&fragment))
+    }
+
+    fn number(&mut self, expr: &Expr) -> Result<Fragment, SqlError> {
+        let fragment = self.expression(expr)?;
+        Ok(self.converter.number(&fragment))
+    }
+
+    fn text(&mut self, expr: &Expr) -> Result<Fragment, SqlError> {
+        let fragment = self.expression(expr)?;
+        Ok(self.converter.text(&fragment))
+    }
+
+    pub(super) fn expression(&mut self, expr: &Expr) -> Result<Fragment, SqlError> {
+        if self.filter.is_some() && !may_be_in_filter(expr) {
+            return Err(SqlError::NotOfAPerson(crate::print(expr)));
+        }
+        Ok(match expr {
+            Expr::Literal(value) => literal(value),
+            Expr::Duration(_) => Fragment::null(),
+            Expr::List(items) => self.list(items)?,
+            Expr::Name(_) | Expr::Attribute(_) | Expr::Trait(_) => {
+                return Err(SqlError::NotInlined(crate::print(expr)));
+            }
+            Expr::Context(_) | Expr::Message(_) => {
+                return Err(SqlError::NotOfAPerson(crate::print(expr)));
+            }
+            Expr::Property(path) => match &mut self.filter {
+                Some(paths) => paths.column("e.j", path),
+                None => return Err(SqlError::NotOfAPerson(crate::print(expr))),
+            },
+            Expr::Segment(key) => Fragment::compound(
+                format!(
+                    "EXISTS (SELECT FROM {} AS m WHERE m.profile_id = p.profile_id AND m.segment = {})",
+                    self.converter.names.segment_members,
+                    quote::typed(key, "text")
+                ),
+                Kind::Boolean,
+            ),
+            Expr::Score(key) => self.score(key, "total", Kind::Number(Bounds::ANY)),
+            Expr::Grade(key) => self.score(key, "grade", Kind::Text),
+            Expr::Profile(path) => self.profile.column("t.c", path),
+            Expr::Group(path) => self.group.column("g.c", path),
+            Expr::Aggregate(aggregate) => {
+                let mut aggregates = std::mem::take(&mut self.aggregates);
+                let value = aggregates.value(aggregate, self);
+                self.aggregates = aggregates;
+                value?
+            }
+            Expr::FirstSeen => Fragment::simple("p.first_seen", Kind::Time),
+            Expr::LastSeen => Fragment::simple("p.last_seen", Kind::Time),
+            Expr::FirstSeenAgo(unit) => ago("p.first_seen", *unit),
+            Expr::LastSeenAgo(unit) => ago("p.last_seen", *unit),
+            Expr::Negate(inner) => {
+                let inner = self.number(inner)?;
+                match inner.kind {
+                    Kind::Null => Fragment::null(),
+                    kind => Fragment::compound(format!("(- {})", inner.sql), kind),
+                }
+            }
+            Expr::Not(inner) => {
+                Fragment::compound(format!("(NOT {})", self.condition(inner)?), Kind::Boolean)
+            }
+            Expr::And(items) => self.junction(items, " AND ")?,
+            Expr::Or(items) => self.junction(items, " OR ")?,
+            Expr::Compare(operator, left, right) => {
+                let sql = self.comparison(*operator, left, right)?;
+                Fragment::compound(sql, Kind::Boolean)
+            }
+            Expr::Arithmetic(operator, left, right) => {
+                let (left, right) = (self.number(left)?, self.number(right)?);
+                self.arithmetic(*operator, &left, &right)
+            }
+            Expr::Test(test, left, right) => {
+                Fragment::compound(self.test(*test, left, right)?, Kind::Boolean)
+            }
+            Expr::Matches(left, pattern) => {
+                let text = self.text(left)?;
+                let pattern = quote::typed(pattern.as_str(), "text");
+                let call = self
+                    .converter
+                    .call(functions::MATCHES, &format!("{}, {pattern}", text.sql));
+                Fragment::compound(format!("(({call}) IS TRUE)"), Kind::Boolean)
+            }
+            Expr::In(value, list) => Fragment::compound(self.membership(value, list)?, Kind::Boolean),
+            Expr::Call(function, arguments) => self.call(*function, arguments)?,
+            Expr::Bucket(salt, count) => {
+                let whole = Bounds { digits: 10, scale: 0 };
+                Fragment::compound(format!("{}::numeric", bucket(salt, *count)), Kind::Number(whole))
+            }
+            Expr::Percentage(salt, percent) => {
+                let per_bucket = Decimal::from(i64::from(PERCENTAGE_BUCKETS / 100));
+                let bound = percent
+                    .checked_mul(&per_bucket)
+                    .unwrap_or_else(Decimal::zero);
+                let sql = format!(
+                    "({} < {})",
+                    bucket(salt, PERCENTAGE_BUCKETS),
+                    quote::number(&bound)
+                );
+                Fragment::compound(sql, Kind::Boolean)
+            }
+        })
+    }
+
+    fn list(&mut self, items: &[Expr]) -> Result<Fragment, SqlError> {
+        let mut parts = Vec::with_capacity(items.len());
+        for item in items {
+            let item = self.expression(item)?;
+            parts.push(self.converter.json(&item).sql);
+        }
+        let sql = format!("pg_catalog.to_jsonb(ARRAY[{}]::jsonb[])", parts.join(", "));
+        Ok(Fragment::compound(sql, Kind::Json))
+    }
+
+    fn score(&mut self, key: &str, column: &str, kind: Kind) -> Fragment {
+        let sql = format!(
+            "(SELECT s.{column} FROM {} AS s WHERE s.profile_id = p.profile_id AND s.score = {})",
+            self.converter.names.scores,
+            quote::typed(key, "text")
+        );
+        Fragment::compound(sql, kind)
+    }
+
+    fn junction(&mut self, items: &[Expr], operator: &str) -> Result<Fragment, SqlError> {
+        let mut parts = Vec::with_capacity(items.len());
+        for item in items {
+            parts.push(self.condition(item)?);
+        }
+        let sql = format!("({})", parts.join(operator));
+        Ok(Fragment::compound(sql, Kind::Boolean))
+    }
+
+    fn comparison(
+        &mut self,
+        operator: Comparison,
+        left: &Expr,
+        right: &Expr,
+    ) -> Result<String, SqlError> {
+        let is_null = |expr: &Expr| matches!(expr, Expr::Literal(Value::Null));
+        if is_null(left) || is_null(right) {
+            let other = if is_null(right) { left } else { right };
+            let other = self.expression(other)?;
+            return Ok(match operator {
+                Comparison::Equal => format!("(({}) IS NULL)", other.sql),
+                Comparison::NotEqual => format!("(({}) IS NOT NULL)", other.sql),
+                _ => "false".to_string(),
+            });
+        }
+        if let Expr::Duration(length) = right {
+            let left = self.expression(left)?;
+            let since = self.converter.instant(&left);
+            if since.kind == Kind::Null {
+                return Ok("false".to_string());
+            }
+            // now - since < length says since > now - length.
+            let sql = format!(
+                "({} {} {NOW} - {}) IS TRUE",
+                since.sql,
+                symbol(operator.mirrored()),
+                quote::interval(*length)
+            );
+            return Ok(format!("({sql})"));
+        }
+        let constant = match (left, right) {
+            (Expr::Literal(value), _) | (_, Expr::Literal(value)) => Some(value.to_string()),
+            _ => None,
+        };
+        let (left, right) = (self.expression(left)?, self.expression(right)?);
+        if let (Comparison::Equal, Some(constant)) = (operator, constant) {
+            // Values of different types are different: no need to look at the type first.
+            let json = [&left, &right]
+                .into_iter()
+                .find(|side| side.kind == Kind::Json);
+            if let Some(json) = json {
+                let constant = quote::typed(&constant, "jsonb");
+                return Ok(format!("(({} = {constant}) IS TRUE)", json.sql));
+            }
+        }
+        Ok(self.compare(operator, &left, &right))
+    }
+
+    /// Compares values that are not known to be null.
+    fn compare(&mut self, operator: Comparison, left: &Fragment, right: &Fragment) -> String {
+        let is_equality = matches!(operator, Comparison::Equal | Comparison::NotEqual);
+        let of = |kind: Kind| if kind == Kind::Time { Kind::Text } else { kind };
+        let plain = |a: &str, b: &str| format!("(({a} {} {b}) IS TRUE)", symbol(operator));
+        match (of(left.kind), of(right.kind)) {
+            (Kind::Number(_), Kind::Number(_) | Kind::Json)
+            | (Kind::Json, Kind::Number(_)) => {
+                let (a, b) = (self.converter.number(left), self.converter.number(right));
+                plain(&a.sql, &b.sql)
+            }
+            (Kind::Text, Kind::Text | Kind::Json) | (Kind::Json, Kind::Text) => {
+                let (a, b) = (self.converter.text(left), self.converter.text(right));
+                plain(&a.sql, &format!("{} COLLATE pg_catalog.\"C\"", b.sql))
+            }
+            (Kind::Boolean, Kind::Boolean) if is_equality => plain(&left.sql, &right.sql),
+            (Kind::Boolean | Kind::Json, Kind::Boolean | Kind::Json)
+                if operator == Comparison::Equal =>
+            {
+                // Values of different types are different.
+                let (a, b) = (self.converter.json(left), self.converter.json(right));
+                plain(&a.sql, &b.sql)
+            }
+            (Kind::Boolean | Kind::Json, Kind::Boolean | Kind::Json) if is_equality => {
+                let (a, b) = (self.converter.json(left), self.converter.json(right));
+                self.converter.bind_both(&a, &b, |a, b| {
+                    format!(
+                        "((pg_catalog.jsonb_typeof({a}) = pg_catalog.jsonb_typeof({b}) \
+                         AND {a} <> {b}) IS TRUE)"
+                    )
+                })
+            }
+            (Kind::Json, Kind::Json) => self.converter.bind_both(left, right, |a, b| {
+                let operator = symbol(operator);
+                format!(
+                    "((CASE WHEN pg_catalog.jsonb_typeof({a}) <> pg_catalog.jsonb_typeof({b}) THEN false \
+                     WHEN pg_catalog.jsonb_typeof({a}) = 'number' THEN {a}::numeric {operator} {b}::numeric \
+                     WHEN pg_catalog.jsonb_typeof({a}) = 'string' \
+                     THEN {a} #>> '{{}}' {operator} ({b} #>> '{{}}') COLLATE pg_catalog.\"C\" END) IS TRUE)"
+                )
+            }),
+            _ => "false".to_string(),
+        }
+    }
+
+    fn arithmetic(
+        &mut self,
+        operator: ArithmeticOperator,
+        left: &Fragment,
+        right: &Fragment,
+    ) -> Fragment {
+        let (Kind::Number(a), Kind::Number(b)) = (left.kind, right.kind) else {
+            return Fragment::null();
+        };
+        let symbol = operator.symbol();
+        let plain = format!("({} {symbol} {})", left.sql, right.sql);
+        let divisor = format!("NULLIF({}, 0)", right.sql);
+        let (sql, bounds) = match operator {
+            ArithmeticOperator::Add | ArithmeticOperator::Subtract => {
+                let wider = a.or(b);
+                let digits = wider.digits + 1;
+                (plain, Bounds { digits, ..wider })
+            }
+            ArithmeticOperator::Multiply => {
+                let (digits, scale) = (a.digits + b.digits, a.scale + b.scale);
+                (plain, Bounds { digits, scale })
+            }
+            ArithmeticOperator::Divide => {
+                // The scale of a quotient depends on that of the operands.
+                let sql = format!(
+                    "(pg_catalog.trim_scale({}) / pg_catalog.trim_scale({divisor}))",
+                    left.sql
+                );
+                let digits = a.digits + b.scale + 1;
+                (
+                    sql,
+                    Bounds {
+                        digits,
+                        scale: 1000,
+                    },
+                )
+            }
+            ArithmeticOperator::Modulo => (format!("({} % {divisor})", left.sql), a.or(b)),
+        };
+        self.converter.in_range(sql, bounds)
+    }
+
+    fn test(&mut self, test: TextTest, left: &Expr, right: &Expr) -> Result<String, SqlError> {
+        let (left, right) = (self.expression(left)?, self.expression(right)?);
+        let (text, part) = (self.converter.text(&left), self.converter.text(&right));
+        let of_texts = if text.kind == Kind::Null || part.kind == Kind::Null {
+            "false".to_string()
+        } else {
+            match test {
+                TextTest::Contains => {
+                    format!("(pg_catalog.strpos({}, {}) > 0)", text.sql, part.sql)
+                }
+                TextTest::StartsWith => {
+                    format!("pg_catalog.starts_with({}, {})", text.sql, part.sql)
+                }
+                TextTest::EndsWith => self.converter.bind(&part, |part| {
+                    format!(
+                        "(pg_catalog.right({}, pg_catalog.length({part})) = {part})",
+                        text.sql
+                    )
+                }),
+            }
+        };
+        let of_texts = format!("({of_texts} IS TRUE)");
+        if test != TextTest::Contains || left.kind != Kind::Json {
+            return Ok(of_texts);
+        }
+        let item = self.converter.json(&right);
+        let of_list = self.converter.bind_both(&item, &left, item_of);
+        Ok(format!("({of_texts} OR {of_list})"))
+    }
+
+    fn membership(&mut self, value: &Expr, list: &Expr) -> Result<String, SqlError> {
+        let value = self.expression(value)?;
+        let Expr::List(items) = list else {
+            let list = self.expression(list)?;
+            let (value, list) = (self.converter.json(&value), self.converter.json(&list));
+            // A single value is a list of one.
+            return Ok(self.converter.bind_both(&value, &list, |value, list| {
+                format!(
+                    "(CASE pg_catalog.jsonb_typeof({list}) WHEN 'array' THEN {} \
+                     ELSE ({value} = {list}) IS TRUE END)",
+                    item_of(value, list)
+                )
+            }));
+        };
+        let mut parts = Vec::new();
+        let mut constants = Vec::new();
+        for item in items {
+            match item {
+                Expr::Literal(Value::Null) => {}
+                Expr::Literal(constant) => constants.push(quote::text(&constant.to_string())),
+                other => {
+                    let other = self.expression(other)?;
+                    parts.push(self.compare(Comparison::Equal, &value, &other));
+                }
+            }
+        }
+        if !constants.is_empty() {
+            let value = self.converter.json(&value);
+            parts.push(format!(
+                "(({} = ANY (ARRAY[{}]::jsonb[])) IS TRUE)",
+                value.sql,
+                constants.join(", ")
+            ));
+        }
+        Ok(match parts.len() {
+            0 => "false".to_string(),
+            _ => format!("({})", parts.join(" OR ")),
+        })
+    }
+
+    fn call(&mut self, function: Function, arguments: &[Expr]) -> Result<Fragment, SqlError> {
+        let null = Expr::Literal(Value::Null);
+        let first = arguments.first().unwrap_or(&null);
+        Ok(match function {
+            Function::Exists => {
+                let argument = self.expression(first)?;
+                Fragment::compound(format!("(({}) IS NOT NULL)", argument.sql), Kind::Boolean)
+            }
+            Function::Coalesce => {
+                let mut values = Vec::with_capacity(arguments.len());
+                for argument in arguments {
+                    values.push(self.expression(argument)?);
+                }
+                let (values, kind) = self.converter.unified(values);
+                if kind == Kind::Null {
+                    return Ok(Fragment::null());
+                }
+                let values: Vec<String> = values.into_iter().map(|value| value.sql).collect();
+                Fragment::compound(format!("COALESCE({})", values.join(", ")), kind)
+            }
+            Function::If => {
+                let condition = self.condition(first)?;
+                let then = self.expression(arguments.get(1).unwrap_or(&null))?;
+                let otherwise = self.expression(arguments.get(2).unwrap_or(&null))?;
+                let (branches, kind) = self.converter.unified(vec![then, otherwise]);
+                match branches.as_slice() {
+                    [then, otherwise] if kind != Kind::Null => Fragment::compound(
+                        format!(
+                            "(CASE WHEN {condition} THEN {} ELSE {} END)",
+                            then.sql, otherwise.sql
+                        ),
+                        kind,
+                    ),
+                    _ => Fragment::null(),
+                }
+            }
+            Function::Lower | Function::Upper => {
+                let text = self.text(first)?;
+                let function = if function == Function::Lower {
+                    functions::LOWER
+                } else {
+                    functions::UPPER
+                };
+                match text.kind {
+                    Kind::Text => {
+                        Fragment::compound(self.converter.call(function, &text.sql), Kind::Text)
+                    }
+                    _ => Fragment::null(),
+                }
+            }
+            Function::Length => {
+                let argument = self.expression(first)?;
+                self.length(&argument)
+            }
+            Function::Abs => {
+                let number = self.number(first)?;
+                self.rounded(&number, |x| format!("pg_catalog.abs({x})"))
+            }
+            Function::Floor => {
+                let number = self.number(first)?;
+                self.rounded(&number, |x| format!("pg_catalog.floor({x})"))
+            }
+            Function::Ceil => {
+                let number = self.number(first)?;
+                self.rounded(&number, |x| format!("pg_catalog.ceil({x})"))
+            }
+            Function::Round => {
+                let number = self.number(first)?;
+                match arguments.get(1) {
+                    None => self.rounded(&number, |x| format!("pg_catalog.round({x})")),
+                    Some(digits) => {
+                        let digits = self.number(digits)?;
+                        if digits.kind == Kind::Null {
+                            return Ok(Fragment::null());
+                        }
+                        let digits = self.converter.bind(&digits, |d| {
+                            format!(
+                                "CASE WHEN {d} = pg_catalog.trunc({d}) AND pg_catalog.abs({d}) <= 1000 \
+                                 THEN {d}::integer END"
+                            )
+                        });
+                        self.rounded(&number, |x| format!("pg_catalog.round({x}, {digits})"))
+                    }
+                }
+            }
+            Function::Since(unit) => {
+                let argument = self.expression(first)?;
+                let since = self.converter.instant(&argument);
+                match since.kind {
+                    Kind::Time => Fragment::compound(
+                        units_since(&since.sql, unit),
+                        Kind::Number(Bounds::WHOLE),
+                    ),
+                    _ => Fragment::null(),
+                }
+            }
+        })
+    }
+
+    fn length(&mut self, argument: &Fragment) -> Fragment {
+        let sql = match argument.kind {
+            Kind::Json => self.converter.bind(argument, |x| {
+                format!(
+                    "CASE pg_catalog.jsonb_typeof({x}) WHEN 'string' THEN pg_catalog.length({x} #>> '{{}}') \
+                     WHEN 'array' THEN pg_catalog.jsonb_array_length({x}) END"
+                )
+            }),
+            Kind::Text | Kind::Time => {
+                let text = self.converter.text(argument);
+                format!("pg_catalog.length({})", text.sql)
+            }
+            _ => return Fragment::null(),
+        };
+        Fragment::compound(format!("({sql})::numeric"), Kind::Number(Bounds::WHOLE))
+    }
+
+    fn rounded(&mut self, number: &Fragment, apply: impl FnOnce(&str) -> String) -> Fragment {
+        let Kind::Number(bounds) = number.kind else {
+            return Fragment::null();
+        };
+        let digits = bounds.digits + 1;
+        self.converter
+            .in_range(apply(&number.sql), Bounds { digits, ..bounds })
+    }
+}
+
+fn literal(value: &Value) -> Fragment {
+    match value {
+        Value::Null => Fragment::null(),
+        Value::Bool(b) => Fragment::boolean(*b),
+        Value::Number(number) => {
+            let (digits, scale) = number.to_parts();
+            let length = u32::try_from(digits.magnitude().to_string().len()).unwrap_or(400);
+            let scale = u32::try_from(scale).unwrap_or(0);
+            let digits = length.saturating_sub(scale).max(1);
+            Fragment::simple(
+                quote::number(number),
+                Kind::Number(Bounds { digits, scale }),
+            )
+        }
+        Value::Text(text) => Fragment::simple(quote::typed(text, "text"), Kind::Text),
+        Value::Array(_) | Value::Object(_) => {
+            Fragment::compound(quote::typed(&value.to_string(), "jsonb"), Kind::Json)
+        }
+    }
+}
+
+/// Whether a value is one of the items of a list; false when it is no list. A null is no item:
+/// NULL equals nothing.
+fn item_of(item: &str, list: &str) -> String {
+    format!(
+        "EXISTS (SELECT FROM pg_catalog.jsonb_array_elements(CASE pg_catalog.jsonb_typeof({list}) \
+         WHEN 'array' THEN {list} END) AS i(x) WHERE i.x = {item})"
+    )
+}
+
+/// Filters only look at the event.
+fn may_be_in_filter(expr: &Expr) -> bool {
+    !matches!(
+        expr,
+        Expr::Segment(_)
+            | Expr::Score(_)
+            | Expr::Grade(_)
+            | Expr::Profile(_)
+            | Expr::Group(_)
+            | Expr::Aggregate(_)
+            | Expr::FirstSeen
+            | Expr::LastSeen
+            | Expr::FirstSeenAgo(_)
+            | Expr::LastSeenAgo(_)
+            | Expr::Bucket(..)
+            | Expr::Percentage(..)
+            | Expr::Call(Function::Since(_), _)
+    )
+}
+
+fn symbol(operator: Comparison) -> &'static str {
+    match operator {
+        Comparison::Equal => "=",
+        Comparison::NotEqual => "<>",
+        other => other.symbol(),
+    }
+}
+
+/// Whole units since an instant, rounded down. Microseconds are exact in numeric, and quotients
+/// are far from whole numbers compared to their precision.
+fn units_since(since: &str, unit: AgoUnit) -> String {
+    format!(
+        "pg_catalog.floor((EXTRACT(epoch FROM {NOW}) - EXTRACT(epoch FROM {since})) / {})",
+        quote::number(&Decimal::from(unit_length(unit) / SECOND))
+    )
+}
+
+/// An "ago" value of a column: never negative.
+pub(super) fn ago(column: &str, unit: AgoUnit) -> Fragment {
+    let units = units_since(column, unit);
+    let sql = format!("CASE WHEN {column} IS NOT NULL THEN GREATEST({units}, 0) END");
+    Fragment::compound(format!("({sql})"), Kind::Number(Bounds::WHOLE))
+}
+
+/// See [`crate::bucket`].
+fn bucket(salt: &str, count: u32) -> String {
+    let salt = quote::typed(&format!("{salt}:"), "text");
+    format!(
+        "pg_catalog.mod(('x' || pg_catalog.left(pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(\
+         {salt} || p.profile_id::text, 'UTF8')), 'hex'), 15))::bit(60)::bigint, {count}::bigint)"
+    )
+}
