@@ -7,6 +7,7 @@
 use crate::http::{HttpRequest, HttpResponse, Method};
 use crate::outcome::{Request, Response};
 use crate::resolver::{HttpResolver, ResolveError, Resolver};
+use crate::sql_transport::SqlTransport;
 use crate::ssrf::{check_url, AllowList};
 use std::error::Error;
 use std::sync::Arc;
@@ -99,6 +100,7 @@ impl TransportError {
 pub struct Client {
     guarded: reqwest::Client,
     opened: reqwest::Client,
+    sql: SqlTransport,
     allow: Arc<AllowList>,
     options: ClientOptions,
 }
@@ -132,6 +134,7 @@ impl Client {
         Ok(Client {
             guarded: build(false)?,
             opened: build(true)?,
+            sql: SqlTransport::new(resolver, Arc::clone(&allow), tls, options.connect_timeout),
             allow,
             options,
         })
@@ -145,10 +148,10 @@ impl Client {
     ) -> Result<Response, TransportError> {
         match request {
             Request::Http(request) => self.send_http(request, timeout).await.map(Response::Http),
-            Request::Sql(_) => Err(TransportError::new(
-                TransportErrorKind::Invalid,
-                "no SQL transport",
-            )),
+            Request::Sql(request) => {
+                let timeout = timeout.unwrap_or(self.options.total_timeout);
+                self.sql.send(request, timeout).await.map(Response::Sql)
+            }
         }
     }
 

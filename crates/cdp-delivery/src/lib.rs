@@ -30,6 +30,7 @@ mod run;
 pub mod secrets;
 pub mod signing;
 pub mod sql;
+mod sql_transport;
 pub mod ssrf;
 pub mod template;
 

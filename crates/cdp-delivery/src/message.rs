@@ -136,10 +136,14 @@ impl Message {
             .unwrap_or_default()
     }
 
-    /// A trait of the person: from `traits`, `context.traits` or `properties`, in this order.
+    /// A trait of the person: from `traits` (which are the group's in a `group` call),
+    /// `context.traits` or `properties`, in this order.
     pub fn person_trait(&self, key: &str) -> Option<&Value> {
-        self.at(&["traits", key])
-            .or_else(|| self.at(&["context", "traits", key]))
+        let own = match self.kind {
+            MessageKind::Group => None,
+            _ => self.at(&["traits", key]),
+        };
+        own.or_else(|| self.at(&["context", "traits", key]))
             .or_else(|| self.at(&["properties", key]))
     }
 

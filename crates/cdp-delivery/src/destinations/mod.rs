@@ -13,6 +13,7 @@ mod intercom;
 mod klaviyo;
 mod mixpanel;
 mod pipedrive;
+mod postgres;
 mod posthog;
 mod relay;
 mod salesforce;
@@ -46,6 +47,7 @@ const ALL: &[&dyn Destination] = &[
     &klaviyo::Klaviyo,
     &discord::Discord,
     &teams::Teams,
+    &postgres::Postgres,
 ];
 
 /// The catalogue.

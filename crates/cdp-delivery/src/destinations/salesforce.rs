@@ -347,6 +347,9 @@ fn item(context: &Context, message: &Message, number: usize) -> Item<Endpoint, V
     }
     if sets_traits(message.kind) {
         let mut record = record(context, message, "fields", FIELDS, &object);
+        if record.len() == 1 && message.kind != MessageKind::Identify {
+            return Item::Settled(Outcome::discard("there is no field for these traits"));
+        }
         record.insert(external, json!(user));
         return Item::keyed(Endpoint::Persons, Value::Object(record), user);
     }
