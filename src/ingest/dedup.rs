@@ -1,9 +1,9 @@
 //! Stage 3: each message id is taken once per namespace, whatever the path and however many sessions.
 
 use crate::error::Result;
+use crate::pg::clock;
 use crate::pg::datum::Param;
 use crate::pg::spi::Spi;
-use cdp_value::Timestamp;
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 
@@ -16,8 +16,9 @@ fn hash(message_id: &str) -> [u8; 16] {
 }
 
 /// For each message id, whether it is new. Taking it commits or rolls back with the transaction;
-/// a session that brings the same id meanwhile waits for that.
-pub fn take(spi: &Spi, namespace_id: i32, received_at: Timestamp, message_ids: &[&str]) -> Result<Vec<bool>> {
+/// a session that brings the same id meanwhile waits for that. The horizon is one of real time, whatever
+/// `cdp.clock` says: a simulation must not make anything be taken twice.
+pub fn take(spi: &Spi, namespace_id: i32, message_ids: &[&str]) -> Result<Vec<bool>> {
     let hashes: Vec<[u8; 16]> = message_ids.iter().map(|id| hash(id)).collect();
     let mut sorted: Vec<[u8; 16]> = hashes.clone();
     // One order for all sessions, so that two batches with the same messages cannot deadlock.
@@ -27,7 +28,7 @@ pub fn take(spi: &Spi, namespace_id: i32, received_at: Timestamp, message_ids: &
         "INSERT INTO _cdp.message_ids (namespace_id, message_hash, received_at) \
          SELECT $1, h, $3 FROM pg_catalog.unnest($2) AS h \
          ON CONFLICT DO NOTHING RETURNING pg_catalog.uuid_send(message_hash)",
-        &[Param::Int4(namespace_id), Param::UuidArray(&sorted), Param::Timestamp(received_at)],
+        &[Param::Int4(namespace_id), Param::UuidArray(&sorted), Param::Timestamp(clock::real())],
     )?;
     let mut new: HashSet<[u8; 16]> = if rows.processed as usize == sorted.len() {
         sorted.into_iter().collect()

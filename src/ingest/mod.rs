@@ -127,11 +127,10 @@ pub fn ingest(
     }
 
     let ids: Vec<&str> = arrived.iter().map(|a| a.message_id.as_str()).collect();
-    let mut new = dedup::take(spi, namespace.id, received_at, &ids)?.into_iter();
+    let mut new = dedup::take(spi, namespace.id, &ids)?.into_iter();
     arrived.retain(|_| new.next().unwrap_or(false));
 
     let resolved = identity::resolve(spi, namespace, &arrived, received_at)?;
-    let mut changes = resolved.changes;
     let mut accepted = Vec::with_capacity(arrived.len());
     let mut given_back = Vec::new();
     for (arrived, person) in arrived.into_iter().zip(resolved.people) {
@@ -159,8 +158,7 @@ pub fn ingest(
     quarantine::store(spi, namespace.id, received_at, &rejected.iter().collect::<Vec<_>>())?;
 
     append::append(spi, namespace.id, &accepted)?;
-    changes.traits_changed = identity::profile_traits::apply(spi, namespace, &accepted, received_at)?;
-    changes.traits_changed.extend(identity::groups::apply(spi, namespace, &accepted, received_at)?);
-    traits::engine::fold_batch(spi, namespace, &accepted, &changes, received_at)?;
+    identity::groups::apply(spi, namespace, &accepted, received_at)?;
+    traits::engine::fold_batch(spi, namespace, &accepted, &resolved.changes, received_at)?;
     Ok(receipts)
 }

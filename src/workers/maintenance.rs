@@ -50,7 +50,7 @@ pub fn forget_message_ids(spi: &Spi, limit: i64) -> Result<bool> {
     let forgotten = spi.execute(
         "DELETE FROM _cdp.message_ids WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY(
              SELECT ctid FROM _cdp.message_ids WHERE received_at OPERATOR(pg_catalog.<) $1 LIMIT $2))",
-        &[Param::Timestamp(clock::now()?.saturating_sub(days * DAY)), Param::Int8(limit)],
+        &[Param::Timestamp(clock::real().saturating_sub(days * DAY)), Param::Int8(limit)],
     )?;
     Ok(forgotten as i64 >= limit)
 }
