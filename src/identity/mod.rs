@@ -1,6 +1,7 @@
 //! Stage 5: which person each message belongs to (DESIGN.md §5). The rules are `cdp_identity`'s; here they
 //! are given what the database knows, and what they decide is written.
 
+pub mod attributes;
 pub mod explain;
 pub mod groups;
 pub mod kinds;
@@ -26,8 +27,6 @@ pub struct IdentityChanges {
     pub created: HashSet<i64>,
     /// Profiles that others were merged into.
     pub merged: HashSet<i64>,
-    /// Profiles whose traits or groups changed.
-    pub traits_changed: HashSet<i64>,
 }
 
 /// The person of each message, or why it has none.
@@ -125,10 +124,10 @@ impl Writer<'_> {
         let kinds: Vec<i32> = wanted.iter().map(|w| w.1).collect();
         let mut snapshot = Snapshot::new();
         let mut rows = self.spi.query(
-            "SELECT i.kind_id, i.value, i.profile_id \
+            "SELECT w.kind_id, w.value, i.profile_id \
              FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) AS w (value, kind_id) \
-             JOIN _cdp.identifiers AS i ON i.namespace_id OPERATOR(pg_catalog.=) $1 \
-                  AND i.value OPERATOR(pg_catalog.=) w.value AND i.kind_id OPERATOR(pg_catalog.=) w.kind_id",
+             CROSS JOIN LATERAL (SELECT i.profile_id FROM _cdp.identifiers AS i WHERE i.namespace_id OPERATOR(pg_catalog.=) $1 \
+                  AND i.value OPERATOR(pg_catalog.=) w.value AND i.kind_id OPERATOR(pg_catalog.=) w.kind_id OFFSET 0) AS i",
             &[Param::Int4(self.namespace.id), Param::TextArray(&values), Param::Int4Array(&kinds)],
         )?;
         while rows.advance() {
@@ -230,11 +229,11 @@ impl Writer<'_> {
             let kinds: Vec<i32> = chosen.iter().map(|(key, _)| key.1).collect();
             let owners: Vec<i64> = chosen.iter().map(|(_, link)| link.0).collect();
             if !inserted {
-                self.spi.execute(
+                self.spi.execute_hashed(
                     "UPDATE _cdp.identifiers AS i SET profile_id = w.profile_id \
                      FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) AS w (value, kind_id, profile_id) \
-                     WHERE i.namespace_id OPERATOR(pg_catalog.=) $1 AND i.value OPERATOR(pg_catalog.=) w.value \
-                           AND i.kind_id OPERATOR(pg_catalog.=) w.kind_id",
+                     WHERE i.namespace_id OPERATOR(pg_catalog.=) $1 AND i.value OPERATOR(pg_catalog.=) ANY ($2) \
+                           AND i.value OPERATOR(pg_catalog.=) w.value AND i.kind_id OPERATOR(pg_catalog.=) w.kind_id",
                     &[
                         Param::Int4(self.namespace.id),
                         Param::TextArray(&values),

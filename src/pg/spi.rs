@@ -30,22 +30,26 @@ enum View {
 /// the session, and one made while a table was still empty must not scan it when it has grown.
 struct IndexPlans {
     seqscan: bool,
+    nestloop: bool,
     hashjoin: bool,
     mergejoin: bool,
 }
 
 impl IndexPlans {
-    fn set(seqscan: bool, hashjoin: bool, mergejoin: bool) -> IndexPlans {
+    /// Joins by index look-up, or with `hashed` by a hash of the smaller side.
+    fn set(hashed: bool) -> IndexPlans {
         // SAFETY: plain settings of this backend's planner, put back by drop.
         unsafe {
             let before = IndexPlans {
                 seqscan: pg_sys::enable_seqscan,
+                nestloop: pg_sys::enable_nestloop,
                 hashjoin: pg_sys::enable_hashjoin,
                 mergejoin: pg_sys::enable_mergejoin,
             };
-            pg_sys::enable_seqscan = seqscan;
-            pg_sys::enable_hashjoin = hashjoin;
-            pg_sys::enable_mergejoin = mergejoin;
+            pg_sys::enable_seqscan = false;
+            pg_sys::enable_nestloop = !hashed;
+            pg_sys::enable_hashjoin = hashed;
+            pg_sys::enable_mergejoin = false;
             before
         }
     }
@@ -56,6 +60,7 @@ impl Drop for IndexPlans {
         // SAFETY: as above.
         unsafe {
             pg_sys::enable_seqscan = self.seqscan;
+            pg_sys::enable_nestloop = self.nestloop;
             pg_sys::enable_hashjoin = self.hashjoin;
             pg_sys::enable_mergejoin = self.mergejoin;
         }
@@ -76,7 +81,7 @@ impl Spi {
         if code != pg_sys::SPI_OK_CONNECT as i32 {
             return Err(internal(format!("SPI_connect returned {code}")));
         }
-        let connection = Spi { read_only, _plans: IndexPlans::set(false, false, false) };
+        let connection = Spi { read_only, _plans: IndexPlans::set(false) };
         body(&connection)
     }
 
@@ -101,6 +106,13 @@ impl Spi {
             return Err(internal("a read-only connection was asked to write"));
         }
         Ok(self.run(sql, params, View::Current)?.processed)
+    }
+
+    /// As [`Spi::execute`], for a statement that joins the rows of a table, found by `= ANY (array)`, to an
+    /// array of what is to become of them: by a hash, since the array has no index.
+    pub fn execute_hashed(&self, sql: &'static str, params: &[Param]) -> Result<u64> {
+        let _plans = IndexPlans::set(true);
+        self.execute(sql, params)
     }
 
     /// Runs a statement whose text is made at run time; its plan is not kept.

@@ -86,9 +86,9 @@ fn write_memberships(spi: &Spi, catalog: &Catalog, memberships: &BTreeMap<(i64, 
         }
     }
     if !exited.0.is_empty() {
-        spi.execute(
+        spi.execute_hashed(
             "DELETE FROM _cdp.segment_members AS m USING ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS t (profile_id, segment_id) \
-             WHERE m.profile_id OPERATOR(pg_catalog.=) t.profile_id AND m.segment_id OPERATOR(pg_catalog.=) t.segment_id",
+             WHERE m.profile_id OPERATOR(pg_catalog.=) ANY ($1) AND m.profile_id OPERATOR(pg_catalog.=) t.profile_id AND m.segment_id OPERATOR(pg_catalog.=) t.segment_id",
             &[Param::Int8Array(&exited.0), Param::Int4Array(&exited.1)],
         )?;
     }

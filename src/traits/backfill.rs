@@ -13,6 +13,7 @@ use super::pending;
 use super::person::{self, Person};
 use crate::error::Result;
 use crate::guc;
+use crate::identity::groups;
 use crate::ingest::names;
 use crate::namespaces::{self, Namespace};
 use crate::pg::clock;
@@ -220,7 +221,7 @@ pub fn bring_up_to_date(
     let calendar = namespace.calendar();
     let now = clock::now()?;
     let mut people = if rebuild { person::lock_waiting(spi, ids)? } else { person::lock(spi, ids)? };
-    pending::absorb(spi, &mut people)?;
+    pending::absorb(spi, &mut people, now)?;
     if rebuild {
         people.iter_mut().for_each(engine::reset);
     }
@@ -271,11 +272,13 @@ pub fn unsettled(spi: &Spi, namespace: &Namespace, version: i32, now: Timestamp)
     ids.extend(
         spi.query(
             "SELECT COALESCE(p.merged_into, p.profile_id) FROM _cdp.pending_folds AS f \
-             JOIN _cdp.profiles AS p ON p.profile_id OPERATOR(pg_catalog.=) f.profile_id WHERE f.namespace_id OPERATOR(pg_catalog.=) $1",
+             CROSS JOIN LATERAL (SELECT merged_into, profile_id FROM _cdp.profiles AS p \
+                 WHERE p.profile_id OPERATOR(pg_catalog.=) f.profile_id OFFSET 0) AS p WHERE f.namespace_id OPERATOR(pg_catalog.=) $1",
             &[id],
         )?
         .map(|row| row.i64(0))?,
     );
+    ids.extend(groups::unsettled(spi, namespace.id)?);
     let sweeping = spi
         .query("SELECT 1 FROM _cdp.sweeps WHERE namespace_id OPERATOR(pg_catalog.=) $1", &[id])?
         .processed;

@@ -89,8 +89,9 @@ pub fn read<'a>(
         "SELECT r.position, e.ts, e.properties, e.name, e.category \
          FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5)) \
               AS r (position, profile_id, event_name_id, from_ts, to_ts) \
-         JOIN _cdp.events AS e ON e.profile_id OPERATOR(pg_catalog.=) r.profile_id AND e.event_name_id OPERATOR(pg_catalog.=) r.event_name_id \
-              AND e.ts OPERATOR(pg_catalog.>=) r.from_ts AND e.ts OPERATOR(pg_catalog.<=) r.to_ts",
+         CROSS JOIN LATERAL (SELECT e.ts, e.properties, e.name, e.category FROM _cdp.events AS e \
+              WHERE e.profile_id OPERATOR(pg_catalog.=) r.profile_id AND e.event_name_id OPERATOR(pg_catalog.=) r.event_name_id \
+              AND e.ts OPERATOR(pg_catalog.>=) r.from_ts AND e.ts OPERATOR(pg_catalog.<=) r.to_ts OFFSET 0) AS e",
         &[
             Param::Int4Array(&positions),
             Param::Int8Array(&profiles),

@@ -8,6 +8,7 @@ use super::person::{self, Person};
 use super::{backfill, pending, timers};
 use crate::delivery::routes;
 use crate::error::Result;
+use crate::identity::attributes::{self, Attributes};
 use crate::identity::IdentityChanges;
 use crate::ingest::Accepted;
 use crate::namespaces::Namespace;
@@ -88,7 +89,7 @@ pub fn fold_batch(
         changes.extend(evaluate::evaluate(spi, &catalog, &calendar, &mut held, &tasks)?);
     }
     finish(spi, &catalog, namespace, &mut people.held, &changes, now)?;
-    pending::append(spi, namespace, &catalog, &calendar, &people.others, &events)?;
+    pending::append(spi, namespace, &catalog, &calendar, &people.others, &events, &people.brought_to_others)?;
     routes::send_messages(spi, &catalog, &calendar, namespace, batch, &people.held, now)
 }
 
@@ -96,6 +97,10 @@ pub fn fold_batch(
 struct People {
     held: Vec<Person>,
     others: HashSet<i64>,
+    /// Traits and groups of the others.
+    brought_to_others: BTreeMap<i64, Attributes>,
+    /// Held people whose traits or groups changed.
+    attributes_changed: HashSet<i64>,
     /// Definition version of each held person before it was brought up to date: events already in the
     /// table were read for every slot that is newer.
     filled_from: HashMap<i64, i32>,
@@ -122,16 +127,18 @@ fn take(
         person::lock(spi, &existing)?
     };
     let locked: HashSet<i64> = held.iter().map(|p| p.profile_id).collect();
-    let others = existing.into_iter().filter(|id| !locked.contains(id)).collect();
+    let others: HashSet<i64> = existing.into_iter().filter(|id| !locked.contains(id)).collect();
     held.extend(
         wanted.iter().filter(|id| identity.created.contains(id)).map(|id| Person::new(*id, namespace.id, now, catalog.version)),
     );
-    let mut whole = pending::absorb(spi, &mut held)?;
+    let mut whole = pending::absorb(spi, &mut held, now)?;
     whole.extend(&identity.merged);
+    let (brought_to_others, brought) = attributes::of_batch(batch).into_iter().partition(|(id, _)| others.contains(id));
+    let attributes_changed = attributes::fold(spi, namespace.id, &brought, &identity.created, now)?;
     let filled_from = held.iter().map(|p| (p.profile_id, p.version)).collect();
     backfill::fill(spi, catalog, calendar, &mut held)?;
     evaluate::load_references(spi, catalog, &mut held)?;
-    Ok(People { held, others, filled_from, whole })
+    Ok(People { held, others, brought_to_others, attributes_changed, filled_from, whole })
 }
 
 /// Adds the events to the states of the people held, and says what has to be evaluated.
@@ -188,7 +195,7 @@ fn fold(
         }
     }
     for (person, task) in people.held.iter().zip(tasks.iter_mut()) {
-        if identity.traits_changed.contains(&person.profile_id) {
+        if people.attributes_changed.contains(&person.profile_id) {
             widen(task, catalog.profile_change());
         }
     }

@@ -1,5 +1,5 @@
-//! Events of people whose row another transaction holds: kept beside it as a state of their own, added
-//! by readers, and folded in for good by the next writer or the worker. Nobody waits.
+//! Events, traits and groups of people whose row another transaction holds: kept beside it as a state of their
+//! own, added by readers, and folded in for good by the next writer or the worker. Nobody waits.
 
 use super::catalog::{self, Catalog};
 use super::edges;
@@ -8,14 +8,18 @@ use super::evaluate::{self, Cause, Scope, Task};
 use super::person::{self, Person};
 use super::backfill;
 use crate::error::Result;
+use crate::identity::attributes::{self, Attributes};
+use crate::identity::groups;
 use crate::namespaces::{self, Namespace};
 use crate::pg::clock;
 use crate::pg::datum::Param;
 use crate::pg::spi::Spi;
+use cdp_profile::Traits;
 use cdp_state::{Calendar, State};
+use cdp_value::Timestamp;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// Stores the events of people held by others.
+/// Stores the events of people held by others, and what was brought to those people beside.
 pub fn append(
     spi: &Spi,
     namespace: &Namespace,
@@ -23,11 +27,12 @@ pub fn append(
     calendar: &dyn Calendar,
     others: &HashSet<i64>,
     events: &[Event],
+    brought: &BTreeMap<i64, Attributes>,
 ) -> Result<()> {
     if others.is_empty() {
         return Ok(());
     }
-    // Also for people without an event in this batch: their traits changed, which the worker has to see.
+    // Also for people without an event in this batch: something else is new, which the worker has to see.
     let mut states: BTreeMap<i64, State> = others.iter().map(|id| (*id, State::default())).collect();
     for event in events {
         let Some(state) = states.get_mut(&event.profile_id) else { continue };
@@ -44,10 +49,30 @@ pub fn append(
     let ids: Vec<i64> = states.keys().copied().collect();
     let encoded: Vec<Vec<u8>> = states.values().map(State::encode).collect();
     let encoded: Vec<&[u8]> = encoded.iter().map(Vec::as_slice).collect();
+    let of = |id: &i64| brought.get(id);
+    let with_traits = |id: &i64| of(id).filter(|a| a.traits != Traits::default());
+    let traits: Vec<Option<String>> = ids.iter().map(|id| with_traits(id).map(|a| a.traits.values().to_string())).collect();
+    let updated: Vec<Option<String>> = ids.iter().map(|id| with_traits(id).map(|a| a.traits.times().to_string())).collect();
+    let groups: Vec<Option<String>> =
+        ids.iter().map(|id| of(id).filter(|a| !a.groups.is_empty()).map(Attributes::groups_json)).collect();
+    let traits: Vec<Option<&str>> = traits.iter().map(Option::as_deref).collect();
+    let updated: Vec<Option<&str>> = updated.iter().map(Option::as_deref).collect();
+    let groups: Vec<Option<&str>> = groups.iter().map(Option::as_deref).collect();
+    let message_ids: Vec<Option<&str>> = ids.iter().map(|id| of(id).map(|a| a.message_id.as_str())).collect();
     spi.execute(
-        "INSERT INTO _cdp.pending_folds (namespace_id, version, profile_id, state) \
-         SELECT $1, $2, p, s FROM ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4)) AS t (p, s)",
-        &[Param::Int4(namespace.id), Param::Int4(catalog.version), Param::Int8Array(&ids), Param::BytesArray(&encoded)],
+        "INSERT INTO _cdp.pending_folds (namespace_id, version, profile_id, state, traits, updated, groups, message_id) \
+         SELECT $1, $2, t.* FROM ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), \
+             pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8)) AS t",
+        &[
+            Param::Int4(namespace.id),
+            Param::Int4(catalog.version),
+            Param::Int8Array(&ids),
+            Param::BytesArray(&encoded),
+            Param::JsonbArray(&traits),
+            Param::JsonbArray(&updated),
+            Param::JsonbArray(&groups),
+            Param::OptionalTextArray(&message_ids),
+        ],
     )?;
     Ok(())
 }
@@ -62,25 +87,33 @@ fn merge(person: &mut Person, version: i32, bytes: &[u8]) -> Result<()> {
 }
 
 /// Folds what is pending into people whose rows this transaction holds; returns whom that changed.
-pub fn absorb(spi: &Spi, people: &mut [Person]) -> Result<HashSet<i64>> {
+pub fn absorb(spi: &Spi, people: &mut [Person], now: Timestamp) -> Result<HashSet<i64>> {
     let mut changed = HashSet::new();
     let ids: Vec<i64> = people.iter().filter(|p| !p.is_new).flat_map(Person::profile_ids).collect();
     if ids.is_empty() {
         return Ok(changed);
     }
     let mut rows = spi.query(
-        "DELETE FROM _cdp.pending_folds WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1) RETURNING profile_id, version, state",
+        "DELETE FROM _cdp.pending_folds WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1) \
+         RETURNING profile_id, version, state, traits, updated, groups, message_id",
         &[Param::Int8Array(&ids)],
     )?;
     if rows.processed == 0 {
         return Ok(changed);
     }
     let owners = owners(people);
+    let mut brought: BTreeMap<i32, BTreeMap<i64, Attributes>> = BTreeMap::new();
     while rows.advance() {
         if let Some(person) = owners.get(&rows.i64(0)?).and_then(|i| people.get_mut(*i)) {
             merge(person, rows.i32(1)?, &rows.bytes(2)?)?;
             changed.insert(person.profile_id);
+            if let Some(attributes) = Attributes::read(&rows, 3) {
+                brought.entry(person.namespace_id).or_default().entry(person.profile_id).or_default().merge(&attributes);
+            }
         }
+    }
+    for (namespace_id, brought) in brought {
+        attributes::fold(spi, namespace_id, &brought, &HashSet::new(), now)?;
     }
     Ok(changed)
 }
@@ -94,7 +127,8 @@ fn owners(people: &[Person]) -> HashMap<i64, usize> {
 pub fn add(spi: &Spi, people: &mut [Person]) -> Result<()> {
     let ids: Vec<i64> = people.iter().flat_map(Person::profile_ids).collect();
     let mut rows = spi.query(
-        "SELECT profile_id, version, state FROM _cdp.pending_folds WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1)",
+        "SELECT profile_id, version, state, traits, updated, groups, message_id FROM _cdp.pending_folds \
+         WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1)",
         &[Param::Int8Array(&ids)],
     )?;
     if rows.processed == 0 {
@@ -104,18 +138,23 @@ pub fn add(spi: &Spi, people: &mut [Person]) -> Result<()> {
     while rows.advance() {
         if let Some(person) = owners.get(&rows.i64(0)?).and_then(|i| people.get_mut(*i)) {
             merge(person, rows.i32(1)?, &rows.bytes(2)?)?;
+            if let Some(attributes) = Attributes::read(&rows, 3) {
+                person.pending.merge(&attributes);
+            }
         }
     }
     Ok(())
 }
 
-/// Folds for good what is pending, for up to `limit` people; returns how many were done.
+/// Folds for good what is pending, for up to `limit` people and groups; returns how many were done.
 pub fn fold_pending(spi: &Spi, limit: usize) -> Result<usize> {
+    let groups = groups::fold_pending(spi, limit)?;
     let waiting = spi
         .query(
             "SELECT DISTINCT p.namespace_id, COALESCE(p.merged_into, p.profile_id) \
              FROM (SELECT profile_id FROM _cdp.pending_folds LIMIT $1) AS f \
-             JOIN _cdp.profiles AS p ON p.profile_id OPERATOR(pg_catalog.=) f.profile_id",
+             CROSS JOIN LATERAL (SELECT namespace_id, merged_into, profile_id FROM _cdp.profiles AS p \
+                 WHERE p.profile_id OPERATOR(pg_catalog.=) f.profile_id OFFSET 0) AS p",
             &[Param::Int8(limit as i64)],
         )?
         .map(|row| Ok((row.i32(0)?, row.i64(1)?)))?;
@@ -123,14 +162,14 @@ pub fn fold_pending(spi: &Spi, limit: usize) -> Result<usize> {
     for (namespace_id, profile_id) in waiting {
         by_namespace.entry(namespace_id).or_default().push(profile_id);
     }
-    let mut done = 0;
+    let mut done = groups;
     for (namespace_id, ids) in by_namespace {
         let namespace = namespaces::by_id(spi, namespace_id)?;
         let catalog = catalog::current(spi, &namespace)?;
         let calendar = namespace.calendar();
         let now = clock::now()?;
         let mut people = person::lock(spi, &ids)?;
-        absorb(spi, &mut people)?;
+        absorb(spi, &mut people, now)?;
         backfill::fill(spi, &catalog, &calendar, &mut people)?;
         evaluate::load_references(spi, &catalog, &mut people)?;
         let mut changes = evaluate::advance(spi, &catalog, &calendar, &mut people, now)?;

@@ -3,12 +3,16 @@
 use super::catalog::Catalog;
 use super::computed::Computed;
 use crate::error::{state, Error, Result};
+use crate::identity::attributes::Attributes;
+use crate::identity::{groups, profile_traits};
 use crate::pg::clock;
 use crate::pg::datum::Param;
 use crate::pg::spi::{Rows, Spi};
+use cdp_profile::Traits;
 use cdp_state::{State, StateError};
 use cdp_value::{Timestamp, Value};
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The stored state of a profile is damaged.
 pub fn corrupt(profile_id: i64, error: &StateError) -> Error {
@@ -37,6 +41,8 @@ pub struct Person {
     pub traits: Value,
     /// Traits of the group joined last; loaded where something refers to them.
     pub group: Value,
+    /// Traits and groups that wait to be folded in; for readers.
+    pub pending: Attributes,
     /// Whether the row has yet to be made.
     pub is_new: bool,
 }
@@ -57,6 +63,7 @@ impl Person {
             memberships: HashMap::new(),
             traits: Value::Object(Vec::new()),
             group: Value::Null,
+            pending: Attributes::default(),
             is_new: true,
         }
     }
@@ -91,6 +98,7 @@ impl Person {
             memberships: HashMap::new(),
             traits: Value::Object(Vec::new()),
             group: Value::Null,
+            pending: Attributes::default(),
             is_new: false,
         })
     }
@@ -150,7 +158,7 @@ fn json_value(text: &str) -> Value {
     serde_json::from_str::<serde_json::Value>(text).map_or(Value::Null, |json| Value::from_json(&json))
 }
 
-/// Adds the traits of identify calls.
+/// Adds the traits of identify calls, with those that are pending.
 pub fn load_traits(spi: &Spi, people: &mut [Person]) -> Result<()> {
     let ids: Vec<i64> = people.iter().map(|p| p.profile_id).collect();
     let mut rows = spi.query(
@@ -163,22 +171,44 @@ pub fn load_traits(spi: &Spi, people: &mut [Person]) -> Result<()> {
             person.traits = json_value(&rows.optional_jsonb(1).unwrap_or_default());
         }
     }
+    let waiting: Vec<i64> =
+        people.iter().filter(|p| p.pending.traits != Traits::default()).map(|p| p.profile_id).collect();
+    let mut stored = profile_traits::load(spi, &waiting)?;
+    for person in people.iter_mut().filter(|p| p.pending.traits != Traits::default()) {
+        let mut traits = stored.remove(&person.profile_id).unwrap_or_default();
+        traits.merge(&person.pending.traits);
+        person.traits = Value::from_json(&traits.values());
+    }
     Ok(())
 }
 
-/// Adds the traits of the group each person joined last.
+/// Adds the traits of the group each person joined last, with what is pending.
 pub fn load_groups(spi: &Spi, people: &mut [Person]) -> Result<()> {
     let ids: Vec<i64> = people.iter().map(|p| p.profile_id).collect();
-    let mut rows = spi.query(
-        "SELECT DISTINCT ON (m.profile_id) m.profile_id, g.traits FROM _cdp.group_members AS m \
-         JOIN _cdp.groups AS g ON g.namespace_id OPERATOR(pg_catalog.=) m.namespace_id AND g.group_id OPERATOR(pg_catalog.=) m.group_id \
+    let rows = spi.query(
+        "SELECT DISTINCT ON (m.profile_id) m.profile_id, m.group_id, m.joined_at FROM _cdp.group_members AS m \
          WHERE m.profile_id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY m.profile_id, m.joined_at DESC, m.group_id",
         &[Param::Int8Array(&ids)],
     )?;
-    let positions: HashMap<i64, usize> = people.iter().enumerate().map(|(i, p)| (p.profile_id, i)).collect();
-    while rows.advance() {
-        if let Some(person) = positions.get(&rows.i64(0)?).and_then(|i| people.get_mut(*i)) {
-            person.group = json_value(&rows.optional_jsonb(1).unwrap_or_default());
+    let mut last: HashMap<i64, (Reverse<Timestamp>, String)> =
+        rows.map(|row| Ok((row.i64(0)?, (Reverse(row.timestamp(2)?), row.text(1)?))))?.into_iter().collect();
+    for person in people.iter() {
+        let pending = person.pending.groups.iter().map(|(group_id, at)| (Reverse(*at), group_id.clone()));
+        if let Some(first) = pending.chain(last.remove(&person.profile_id)).min() {
+            last.insert(person.profile_id, first);
+        }
+    }
+    let mut by_namespace: BTreeMap<i32, BTreeSet<&str>> = BTreeMap::new();
+    for person in people.iter() {
+        if let Some((_, group_id)) = last.get(&person.profile_id) {
+            by_namespace.entry(person.namespace_id).or_default().insert(group_id);
+        }
+    }
+    for (namespace_id, group_ids) in by_namespace {
+        let traits = groups::traits_of(spi, namespace_id, &group_ids.into_iter().collect::<Vec<_>>())?;
+        for person in people.iter_mut().filter(|p| p.namespace_id == namespace_id) {
+            let group = last.get(&person.profile_id).and_then(|(_, group_id)| traits.get(group_id));
+            person.group = group.map_or(Value::Null, Value::from_json);
         }
     }
     Ok(())
@@ -233,13 +263,13 @@ pub fn save(spi: &Spi, catalog: &Catalog, people: &mut [Person], now: Timestamp)
                 &parameters,
             )?;
         } else {
-            spi.execute(
+            spi.execute_hashed(
                 "UPDATE _cdp.profiles AS p SET version = t.version, due = t.due, first_seen = t.first_seen, last_seen = t.last_seen, \
                      event_count = t.event_count, state = t.state, computed = t.computed \
                  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), \
                      pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), pg_catalog.unnest($9), \
                      pg_catalog.unnest($10)) AS t (profile_id, namespace_id, version, due, created_at, first_seen, last_seen, event_count, state, computed) \
-                 WHERE p.profile_id OPERATOR(pg_catalog.=) t.profile_id",
+                 WHERE p.profile_id OPERATOR(pg_catalog.=) ANY ($1) AND p.profile_id OPERATOR(pg_catalog.=) t.profile_id",
                 &parameters,
             )?;
         }

@@ -55,7 +55,7 @@ pub fn run_due(spi: &Spi, limit: usize) -> Result<usize> {
         let catalog = catalog::current(spi, &namespace)?;
         let calendar = namespace.calendar();
         let mut people = person::lock(spi, &ids)?;
-        pending::absorb(spi, &mut people)?;
+        pending::absorb(spi, &mut people, now)?;
         backfill::fill(spi, &catalog, &calendar, &mut people)?;
         evaluate::load_references(spi, &catalog, &mut people)?;
         for person in &mut people {
