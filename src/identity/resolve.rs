@@ -1,5 +1,6 @@
 //! From what a caller calls a person to the profile.
 
+use super::kinds;
 use crate::error::{cut, state, Error, Result};
 use crate::namespaces::Namespace;
 use crate::pg::datum::Param;
@@ -9,13 +10,26 @@ use cdp_message::normalize_identifier;
 /// The profile of any identifier of a person (of one kind, if given), or of a profile id as text.
 pub fn find(spi: &Spi, namespace: &Namespace, id: &str, kind: Option<&str>) -> Result<Option<i64>> {
     let email = normalize_identifier("email", id).map_or_else(|| id.to_string(), std::borrow::Cow::into_owned);
+    let kind_id = match kind {
+        None => None,
+        Some(kind) => match kinds::current(spi, namespace)?.id(kind) {
+            // A kind that nobody ever sent has no people.
+            None => return Ok(None),
+            known => known,
+        },
+    };
+    // Kinds are numbered in the order of trust; the value as it was given goes before its form as an address.
     let found = spi
         .query(
-            "SELECT i.profile_id FROM _cdp.identifiers AS i JOIN _cdp.identifier_kinds AS k ON k.kind_id OPERATOR(pg_catalog.=) i.kind_id \
-             WHERE i.namespace_id OPERATOR(pg_catalog.=) $1 AND i.value OPERATOR(pg_catalog.=) ANY (ARRAY[$2, $3]) \
-                   AND ($4::pg_catalog.text IS NULL OR k.name OPERATOR(pg_catalog.=) $4) \
-             ORDER BY (i.value OPERATOR(pg_catalog.=) $2) DESC, i.kind_id LIMIT 1",
-            &[Param::Int4(namespace.id), Param::Text(id), Param::Text(&email), Param::OptionalText(kind)],
+            "SELECT profile_id FROM _cdp.identifiers WHERE namespace_id OPERATOR(pg_catalog.=) $1 \
+                 AND value OPERATOR(pg_catalog.=) ANY ($2) AND ($3 IS NULL OR kind_id OPERATOR(pg_catalog.=) $3) \
+             ORDER BY (value OPERATOR(pg_catalog.=) $4) DESC, kind_id LIMIT 1",
+            &[
+                Param::Int4(namespace.id),
+                Param::TextArray(&[id, &email]),
+                Param::OptionalInt8(kind_id.map(i64::from)),
+                Param::Text(id),
+            ],
         )?
         .first(|row| row.i64(0))?;
     if found.is_some() || kind.is_some() {
