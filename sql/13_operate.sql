@@ -22,3 +22,10 @@ COMMENT ON FUNCTION cdp.run_due(integer) IS 'Does the work of the background wor
 REVOKE ALL ON FUNCTION cdp.run_due(integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.run_due(integer) TO cdp_admin;
 
+CREATE FUNCTION cdp.metrics() RETURNS text
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_metrics';
+COMMENT ON FUNCTION cdp.metrics() IS 'Counters and gauges in the text format of Prometheus';
+REVOKE ALL ON FUNCTION cdp.metrics() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.metrics() TO cdp_reader, pg_monitor;

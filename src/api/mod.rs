@@ -4,6 +4,7 @@ pub mod define;
 pub mod destinations;
 pub mod explain;
 pub mod ingest;
+pub mod metrics;
 pub mod operate;
 pub mod read;
 

@@ -27,6 +27,7 @@ functions! {
     cdp_trait, pg_finfo_cdp_trait => crate::api::read::trait_;
     cdp_traits_of, pg_finfo_cdp_traits_of => crate::api::read::traits_of;
     cdp_traits, pg_finfo_cdp_traits => crate::api::read::traits;
+    cdp_sent_traits, pg_finfo_cdp_sent_traits => crate::api::read::sent_traits;
     cdp_in_segment, pg_finfo_cdp_in_segment => crate::api::read::in_segment;
     cdp_segments, pg_finfo_cdp_segments => crate::api::read::segments;
     cdp_members, pg_finfo_cdp_members => crate::api::read::members;
@@ -59,6 +60,7 @@ functions! {
     cdp_explain_trait, pg_finfo_cdp_explain_trait => crate::api::explain::explain_trait;
     cdp_explain_segment, pg_finfo_cdp_explain_segment => crate::api::explain::explain_segment;
     cdp_explain_decision, pg_finfo_cdp_explain_decision => crate::api::explain::explain_decision;
+    cdp_metrics, pg_finfo_cdp_metrics => crate::api::metrics::metrics;
     cdp_rebuild, pg_finfo_cdp_rebuild => crate::api::operate::rebuild;
     cdp_run_due, pg_finfo_cdp_run_due => crate::api::operate::run_due;
     cdp_define_destination, pg_finfo_cdp_define_destination => crate::api::destinations::define_destination;
