@@ -29,3 +29,11 @@ CREATE FUNCTION cdp.metrics() RETURNS text
 COMMENT ON FUNCTION cdp.metrics() IS 'Counters and gauges in the text format of Prometheus';
 REVOKE ALL ON FUNCTION cdp.metrics() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.metrics() TO cdp_reader, pg_monitor;
+
+CREATE FUNCTION cdp.health() RETURNS TABLE (component text, ok boolean, detail text)
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_health';
+COMMENT ON FUNCTION cdp.health() IS 'What runs, what does not, and what to do about it';
+REVOKE ALL ON FUNCTION cdp.health() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.health() TO cdp_reader, pg_monitor;

@@ -45,3 +45,13 @@ pub fn run_due(call: &Call) -> Result<Returned> {
     })?;
     Ok(Returned::Value(Field::Int8(done as i64)))
 }
+
+/// `cdp.health()`: what runs, what does not, and what to do about it.
+pub fn health(_: &Call) -> Result<Returned> {
+    let rows = Spi::connect(true, crate::workers::health)?;
+    Ok(Returned::Rows(
+        rows.into_iter()
+            .map(|(component, ok, detail)| vec![Field::Text(component), Field::Bool(ok), Field::Text(detail)])
+            .collect(),
+    ))
+}

@@ -60,6 +60,7 @@ functions! {
     cdp_explain_trait, pg_finfo_cdp_explain_trait => crate::api::explain::explain_trait;
     cdp_explain_segment, pg_finfo_cdp_explain_segment => crate::api::explain::explain_segment;
     cdp_explain_decision, pg_finfo_cdp_explain_decision => crate::api::explain::explain_decision;
+    cdp_health, pg_finfo_cdp_health => crate::api::operate::health;
     cdp_metrics, pg_finfo_cdp_metrics => crate::api::metrics::metrics;
     cdp_rebuild, pg_finfo_cdp_rebuild => crate::api::operate::rebuild;
     cdp_run_due, pg_finfo_cdp_run_due => crate::api::operate::run_due;
