@@ -231,10 +231,17 @@ CREATE TABLE _cdp.pending_folds (
     namespace_id integer NOT NULL,
     version integer NOT NULL,
     state bytea NOT NULL,
+    traits jsonb,
+    updated jsonb,
+    groups jsonb,
+    message_id text,
     PRIMARY KEY (profile_id, pending_id)
 );
 ALTER SEQUENCE _cdp.pending_id_seq OWNED BY _cdp.pending_folds.pending_id;
-COMMENT ON TABLE _cdp.pending_folds IS 'Events of a person whose row another transaction held; readers add them, the next writer folds them in';
+COMMENT ON TABLE _cdp.pending_folds IS 'Events, traits and groups of a person whose row another transaction held; readers add them, the next writer folds them in';
+COMMENT ON COLUMN _cdp.pending_folds.traits IS 'Traits of identify calls, with their times in updated (microseconds since 1970); null: events alone';
+COMMENT ON COLUMN _cdp.pending_folds.groups IS 'When each group was joined last (microseconds since 1970)';
+COMMENT ON COLUMN _cdp.pending_folds.message_id IS 'The message that changes of traits are put down to';
 
 CREATE TABLE _cdp.timers (
     profile_id bigint NOT NULL,
@@ -254,6 +261,16 @@ CREATE TABLE _cdp.groups (
     PRIMARY KEY (namespace_id, group_id)
 );
 COMMENT ON TABLE _cdp.groups IS 'Groups (companies, accounts) with their traits';
+
+CREATE TABLE _cdp.pending_group_traits (
+    namespace_id integer NOT NULL,
+    group_id text NOT NULL,
+    pending_id bigint NOT NULL DEFAULT pg_catalog.nextval('_cdp.pending_id_seq'::pg_catalog.regclass),
+    traits jsonb NOT NULL,
+    updated jsonb NOT NULL,
+    PRIMARY KEY (namespace_id, group_id, pending_id)
+);
+COMMENT ON TABLE _cdp.pending_group_traits IS 'Traits of a group whose row another transaction held, or, empty, the note that the group''s members have to be looked at';
 
 CREATE TABLE _cdp.group_members (
     profile_id bigint NOT NULL,
@@ -1115,8 +1132,20 @@ CREATE VIEW cdp.events AS
     LEFT JOIN _cdp.profiles AS p ON p.profile_id OPERATOR(pg_catalog.=) e.profile_id;
 COMMENT ON VIEW cdp.events IS 'Every message taken, with the person it belongs to now';
 
+CREATE FUNCTION _cdp.sent_traits(profile_id bigint, namespace text) RETURNS jsonb
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_sent_traits';
+COMMENT ON FUNCTION _cdp.sent_traits(bigint, text) IS 'Traits of identify calls of a profile, with those that wait to be folded in';
+REVOKE ALL ON FUNCTION _cdp.sent_traits(bigint, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _cdp.sent_traits(bigint, text) TO cdp_reader, cdp_writer, cdp_admin;
+
 CREATE VIEW cdp.people AS
-    SELECT n.name AS namespace, p.profile_id, t.traits, p.first_seen, p.last_seen, p.event_count, p.created_at,
+    SELECT n.name AS namespace, p.profile_id,
+        CASE WHEN EXISTS (SELECT FROM _cdp.pending_folds AS f WHERE f.traits IS NOT NULL
+                AND f.profile_id OPERATOR(pg_catalog.=) ANY (p.profile_id OPERATOR(pg_catalog.||) p.absorbed))
+            THEN _cdp.sent_traits(p.profile_id, n.name) ELSE t.traits END AS traits,
+        p.first_seen, p.last_seen, p.event_count, p.created_at,
         (SELECT pg_catalog.array_agg(i.value ORDER BY i.linked_at, i.value) FROM _cdp.identifiers AS i
          WHERE i.profile_id OPERATOR(pg_catalog.=) p.profile_id AND i.kind_id OPERATOR(pg_catalog.=) 1) AS user_ids
     FROM _cdp.profiles AS p
@@ -1196,6 +1225,21 @@ COMMENT ON FUNCTION cdp.run_due(integer) IS 'Does the work of the background wor
 REVOKE ALL ON FUNCTION cdp.run_due(integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.run_due(integer) TO cdp_admin;
 
+CREATE FUNCTION cdp.metrics() RETURNS text
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_metrics';
+COMMENT ON FUNCTION cdp.metrics() IS 'Counters and gauges in the text format of Prometheus';
+REVOKE ALL ON FUNCTION cdp.metrics() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.metrics() TO cdp_reader, pg_monitor;
+
+CREATE FUNCTION cdp.health() RETURNS TABLE (component text, ok boolean, detail text)
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_health';
+COMMENT ON FUNCTION cdp.health() IS 'What runs, what does not, and what to do about it';
+REVOKE ALL ON FUNCTION cdp.health() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.health() TO cdp_reader, pg_monitor;
 -- What a user sees of destinations, routes and deliveries. Secrets are never shown: a reference says where one
 -- is, "sealed" that one is here.
 SET LOCAL search_path = pg_catalog, pg_temp;
@@ -1459,6 +1503,7 @@ SELECT pg_catalog.pg_extension_config_dump('_cdp.quarantine', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.profiles', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.profile_traits', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.pending_folds', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.pending_group_traits', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.timers', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.groups', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.group_members', '');

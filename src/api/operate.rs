@@ -1,12 +1,14 @@
 //! Operating: rebuild, due work, health.
 
 use super::namespace;
+use crate::delivery;
 use crate::error::Result;
 use crate::identity::resolve;
-use crate::pg::clock;
 use crate::pg::function::{Call, Field, Returned};
+use crate::pg::session;
 use crate::pg::spi::Spi;
 use crate::traits::{backfill, pending, timers};
+use std::time::{Duration, Instant};
 
 /// `cdp.rebuild(id, namespace)`: computes one person, or everybody, from the events again.
 pub fn rebuild(call: &Call) -> Result<Returned> {
@@ -28,20 +30,21 @@ pub fn rebuild(call: &Call) -> Result<Returned> {
 /// dealt with.
 pub fn run_due(call: &Call) -> Result<Returned> {
     const PEOPLE: usize = 1_000;
-    let limit = call.i32(0).map(|seconds| i64::from(seconds.max(0)) * cdp_value::SECOND);
-    let start = clock::real();
-    let is_late = || limit.is_some_and(|limit| clock::real() - start >= limit);
-    let mut done = 0;
-    Spi::connect(false, |spi| {
-        loop {
-            let round = pending::fold_pending(spi, PEOPLE)? + backfill::sweep(spi, PEOPLE)? + timers::run_due(spi, PEOPLE)?;
-            done += round;
-            if round == 0 || is_late() {
+    let deadline = call
+        .i32(0)
+        .map(|seconds| Instant::now() + Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
+    let is_late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+    let done = Spi::connect(false, |spi| {
+        let mut done = 0;
+        while !is_late() {
+            let people = pending::fold_pending(spi, PEOPLE)? + backfill::sweep(spi, PEOPLE)? + timers::run_due(spi, PEOPLE)?;
+            if people == 0 {
                 break;
             }
-            crate::pg::session::check_for_interrupts();
+            done += people;
+            session::check_for_interrupts();
         }
-        Ok(())
+        Ok(done + delivery::run::run_due(spi, deadline)?)
     })?;
     Ok(Returned::Value(Field::Int8(done as i64)))
 }
