@@ -105,7 +105,8 @@ impl Corpus<'_> {
     }
 
     fn pick(&mut self, paths: &[&'static str]) -> &'static str {
-        self.random.pick(paths)
+        let index = self.random.index(paths.len());
+        paths[index]
     }
 
     fn category(&mut self) -> Node {
@@ -289,7 +290,7 @@ impl Corpus<'_> {
             }
             6 => Node::Seen {
                 first: self.random.percent(40),
-                operator: self.comparison(),
+                operator: self.pick(&["<", "<=", ">", ">="]),
                 span: *self.random.pick(&WINDOWS),
             },
             7 => equal(self.value(), self.category()),

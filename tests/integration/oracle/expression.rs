@@ -387,11 +387,6 @@ impl Node {
                 operator,
                 span,
             } => {
-                let operator = match *operator {
-                    "==" => "=",
-                    "!=" => "<>",
-                    other => other,
-                };
                 let at = seen(if *first { "min" } else { "max" });
                 format!("coalesce($1 - {at} {operator} {}, false)", span.interval())
             }
@@ -439,18 +434,6 @@ impl Node {
                 .parts()
                 .into_iter()
                 .flat_map(Node::references)
-                .collect(),
-        }
-    }
-
-    /// Aggregates anywhere in it.
-    pub fn aggregates(&self) -> Vec<&Aggregate> {
-        match self {
-            Node::Aggregate(aggregate) => vec![aggregate],
-            _ => self
-                .parts()
-                .into_iter()
-                .flat_map(Node::aggregates)
                 .collect(),
         }
     }
