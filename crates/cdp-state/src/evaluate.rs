@@ -27,7 +27,7 @@ impl Query {
         calendar: &dyn Calendar,
     ) -> Value {
         if self.needs_events(slot, compacted) {
-            return self.from_events(edges, calendar);
+            return self.evaluate_events(edges, calendar);
         }
         if let Some(series) = self.series(slot) {
             return self.evaluate_series(series, edges);
@@ -71,7 +71,7 @@ impl Query {
     }
 
     /// Evaluates from the events of the window alone.
-    fn from_events(&self, edges: &EdgeEvents, calendar: &dyn Calendar) -> Value {
+    fn evaluate_events(&self, edges: &EdgeEvents, calendar: &dyn Calendar) -> Value {
         let mut spec = SlotSpec::new(0);
         spec.add(self.function, self.window.map(|length| Window { length }));
         let mut slot = Slot::default();

@@ -9,16 +9,19 @@
 //!   windows, belongs to a block of at most a sixteenth of `w`.
 //! - Near an edge blocks get finer: a block that contains the edge is split into four, again and
 //!   again, so that few events share the last block with the edge.
-//! - For `top` and percentiles, whose buckets are large, a quarter replaces the sixteenth, and no
-//!   block is split.
+//! - For `top` and percentiles, whose buckets are large, a quarter replaces the sixteenth, no
+//!   block is split, and more events have to share a block before they become a bucket.
 //! - What must be kept over all time is treated as if there were windows of 4, 16, 64, … days.
 
+use crate::sample::SAMPLE_SIZE;
 use cdp_value::{Timestamp, Window, DAY};
 
 /// A window is covered by at least so many blocks.
 const BLOCKS_PER_WINDOW: i64 = 16;
 /// The same when buckets are large.
 const COARSE_BLOCKS_PER_WINDOW: i64 = 4;
+/// A block with more events than this becomes a bucket.
+const SINGLE_EVENTS: u64 = 4;
 /// The same for the coarser blocks beyond the longest window.
 const BLOCKS_BEYOND: i64 = 8;
 /// The finest blocks: 65.5 ms.
@@ -72,6 +75,7 @@ impl Zone {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ladder {
     blocks_per_window: i64,
+    single_events: u64,
     /// Whether blocks at the edges of windows are split.
     splits: bool,
     /// Lengths of the finite windows, ascending.
@@ -87,6 +91,7 @@ impl Ladder {
     pub(crate) fn fine() -> Ladder {
         Ladder {
             blocks_per_window: BLOCKS_PER_WINDOW,
+            single_events: SINGLE_EVENTS,
             splits: true,
             windows: Vec::new(),
             unlimited: false,
@@ -98,6 +103,7 @@ impl Ladder {
     pub(crate) fn coarse() -> Ladder {
         Ladder {
             blocks_per_window: COARSE_BLOCKS_PER_WINDOW,
+            single_events: SAMPLE_SIZE as u64,
             splits: false,
             ..Ladder::fine()
         }
@@ -133,6 +139,11 @@ impl Ladder {
 
     fn horizon(&self) -> i64 {
         self.windows.last().copied().unwrap_or(0)
+    }
+
+    /// A block with more events than this becomes a bucket.
+    pub(crate) fn single_events(&self) -> u64 {
+        self.single_events
     }
 
     /// The level of the blocks that an estimate for a window looks at.

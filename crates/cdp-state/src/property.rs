@@ -226,6 +226,9 @@ const TAG_REFERENCE: u8 = 11;
 /// Numbers with one and two digits after the point: prices.
 const TAG_TENTHS: u8 = 12;
 const TAG_HUNDREDTHS: u8 = 13;
+/// The first values of the dictionary, in the tag itself.
+const TAG_SMALL_REFERENCE: u8 = 32;
+const SMALL_REFERENCES: u8 = TAG_SMALL_INTEGER - TAG_SMALL_REFERENCE;
 /// Whole numbers from 0 on, in the tag itself.
 const TAG_SMALL_INTEGER: u8 = 64;
 const SMALL_INTEGERS: i64 = 256 - 64;
@@ -317,10 +320,13 @@ pub(crate) fn put_held(out: &mut Vec<u8>, held: &Held, dictionary: &[Arc<Value>]
         Held::Absent => out.push(TAG_NULL),
         Held::Number(number) => put_number(out, number),
         Held::Other(value) => match dictionary.binary_search_by(|known| known.total_cmp(value)) {
-            Ok(index) => {
-                out.push(TAG_REFERENCE);
-                put(out, index as u64);
-            }
+            Ok(index) => match u8::try_from(index) {
+                Ok(index) if index < SMALL_REFERENCES => out.push(TAG_SMALL_REFERENCE + index),
+                _ => {
+                    out.push(TAG_REFERENCE);
+                    put(out, index as u64);
+                }
+            },
             Err(_) => put_value(out, value),
         },
         Held::LargeNumber => out.push(TAG_LARGE_NUMBER),
@@ -340,16 +346,23 @@ pub(crate) fn take_held(
         TAG_LARGE_OTHER => Held::LargeOther,
         TAG_REFERENCE => {
             let index = usize::try_from(reader.varint()?).unwrap_or(usize::MAX);
-            let value = dictionary
-                .get(index)
-                .ok_or(StateError::Damaged("a value is not in the dictionary"))?;
-            Held::Other(Arc::clone(value))
+            referred(dictionary, index)?
+        }
+        TAG_SMALL_REFERENCE..TAG_SMALL_INTEGER => {
+            referred(dictionary, usize::from(tag - TAG_SMALL_REFERENCE))?
         }
         _ => match take_tagged(reader, tag, 0)? {
             Value::Number(number) => Held::Number(number),
             other => Held::Other(Arc::new(other)),
         },
     })
+}
+
+fn referred(dictionary: &[Arc<Value>], index: usize) -> Result<Held, StateError> {
+    let value = dictionary
+        .get(index)
+        .ok_or(StateError::Damaged("a value is not in the dictionary"))?;
+    Ok(Held::Other(Arc::clone(value)))
 }
 
 /// Reads a number.
@@ -584,7 +597,7 @@ mod tests {
 
     #[test]
     fn hostile_values_are_refused() {
-        let deep = vec![TAG_ARRAY, 1].repeat(10_000);
+        let deep = [TAG_ARRAY, 1].repeat(10_000);
         assert!(take_value(&mut Reader::new(&deep)).is_err());
         assert!(take_value(&mut Reader::new(&[TAG_ARRAY, 0xff, 0xff, 3])).is_err());
         assert!(take_value(&mut Reader::new(&[TAG_TEXT, 1, 0xff])).is_err());

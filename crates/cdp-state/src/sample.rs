@@ -11,8 +11,8 @@ use cdp_value::{Timestamp, Value};
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-/// Size of a bucket's sample.
-const SIZE: usize = 24;
+/// Size of a bucket's sample. Blocks with no more events keep those.
+pub(crate) const SAMPLE_SIZE: usize = 24;
 /// Bits of a priority.
 const PRIORITY_BITS: u32 = 24;
 
@@ -54,9 +54,9 @@ impl Sample {
         let position = self
             .drawn
             .partition_point(|known| known.order(&drawn).is_le());
-        if position < SIZE {
+        if position < SAMPLE_SIZE {
             self.drawn.insert(position, drawn);
-            self.drawn.truncate(SIZE);
+            self.drawn.truncate(SAMPLE_SIZE);
         }
     }
 

@@ -7,9 +7,6 @@ use crate::property::{Held, Property};
 use crate::spec::{column, Parts};
 use cdp_value::Timestamp;
 
-/// A block with more events than this becomes a bucket.
-pub(crate) const SINGLE_EVENTS: u64 = 4;
-
 /// A bucket knows the first and the last 1/256 of its block in which events happened.
 const EXTENT_BITS: u8 = 8;
 
@@ -253,7 +250,7 @@ impl Series {
         }
         let fate = if ladder.drops(block, now) {
             Fate::Drop
-        } else if is_coarse || count <= SINGLE_EVENTS {
+        } else if is_coarse || count <= ladder.single_events() {
             Fate::Stay
         } else {
             Fate::Join(block)

@@ -1,6 +1,8 @@
 //! Where there is too much to be exact, estimates are as good as stated, and the same for every
 //! way in which the same events came.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail this way")]
+
 mod model;
 
 use cdp_state::{EdgeEvents, SlotSpec, State, Utc, READ_LIMIT};

@@ -1,5 +1,7 @@
 //! A state stays small, however many events there are.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail this way")]
+
 mod model;
 
 use cdp_state::{EdgeEvents, SlotSpec, State, Utc};

@@ -1,5 +1,7 @@
 //! The instants at which values change without an event.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail this way")]
+
 mod model;
 
 use cdp_state::{Calendar, SlotSpec, State};
