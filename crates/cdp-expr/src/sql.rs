@@ -6,6 +6,7 @@
 //! quoted constant.
 
 mod aggregates;
+mod columns;
 mod compiler;
 mod fragment;
 pub mod functions;

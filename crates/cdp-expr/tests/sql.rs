@@ -73,11 +73,7 @@ fn is_well_quoted(sql: &str) -> bool {
                     }
                 }
             }
-            '"' => {
-                if !rest.by_ref().any(|c| c == '"') {
-                    return false;
-                }
-            }
+            '"' if !rest.by_ref().any(|c| c == '"') => return false,
             ';' | '\\' => return false,
             '-' if rest.peek() == Some(&'-') => return false,
             '/' if rest.peek() == Some(&'*') => return false,
@@ -168,6 +164,12 @@ fn statements_grow_with_the_expression() {
             "if({text} in profile.y, {text_short}, profile.z)",
             text_short = "profile.w"
         );
+    }
+    let sql = compile(&parse(&text).unwrap(), &NAMES).unwrap();
+    assert!(sql.len() < 60_000, "{}", sql.len());
+    let mut text = "profile.x".to_string();
+    for _ in 0..20 {
+        text = format!("({text}) in [profile.y, profile.z, 1]");
     }
     let sql = compile(&parse(&text).unwrap(), &NAMES).unwrap();
     assert!(sql.len() < 60_000, "{}", sql.len());

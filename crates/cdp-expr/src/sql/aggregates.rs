@@ -1,11 +1,11 @@
 //! Aggregates over everybody's events, in as few scans as possible.
 
-use super::compiler::{ago, Compiler, Paths, NOW};
-use super::fragment::{checked, lookup, range_check, raw_number, Bounds, Fragment, Kind};
+use super::columns::{Paths, Uses};
+use super::compiler::{ago, Compiler, NOW};
+use super::fragment::{range_check, Bounds, Fragment, Kind};
 use super::{functions, quote, SqlError, SqlNames};
-use crate::ast::{Aggregate, Expr};
+use crate::ast::Aggregate;
 use cdp_value::{AggregateFunction, Window};
-use std::collections::BTreeSet;
 
 /// `list` gives at most so many values, as a profile's state does.
 const LIST_LIMIT: usize = 100;
@@ -34,15 +34,6 @@ impl Scope {
 /// An event is within a window that ends now; that it is not later holds for all events.
 fn starts_in(window: Window) -> String {
     format!("e.ts >= {NOW} - {}", quote::interval(window.length))
-}
-
-/// Columns that are made of the members of properties.
-#[derive(Debug, Default, Clone)]
-struct Uses {
-    /// Values, as `e.j0`, …
-    values: BTreeSet<usize>,
-    /// Numbers, as `e.n0`, …
-    numbers: BTreeSet<usize>,
 }
 
 /// One aggregate of the common scan.
@@ -87,13 +78,12 @@ impl Aggregates {
         compiler: &mut Compiler<'_>,
     ) -> Result<Fragment, SqlError> {
         let names = compiler.converter().names;
-        let mut uses = Uses::default();
-        let filter = match &aggregate.source.filter {
+        let (filter, uses) = match &aggregate.source.filter {
             Some(filter) => {
-                self.note_properties(filter, &mut uses);
-                Some(compiler.filter(filter, &mut self.paths)?)
+                let (condition, uses) = compiler.filter(filter, &mut self.paths)?;
+                (Some(condition), uses)
             }
-            None => None,
+            None => (None, Uses::default()),
         };
         let Some(event) = (names.event_id)(&aggregate.source.event) else {
             return Ok(of_nothing(aggregate.function));
@@ -110,17 +100,8 @@ impl Aggregates {
         if let F::Top | F::List | F::Sessions(_) = aggregate.function {
             return Ok(self.query(aggregate.function, &scope, property, uses, names));
         }
-        self.uses.values.extend(uses.values);
+        self.uses.extend(&uses);
         Ok(self.column_of(aggregate.function, scope, property, compiler))
-    }
-
-    /// Notes the properties that a filter reads.
-    fn note_properties(&mut self, filter: &Expr, uses: &mut Uses) {
-        filter.walk(&mut |node| {
-            if let Expr::Property(path) = node {
-                uses.values.insert(self.paths.position(path));
-            }
-        });
     }
 
     /// An aggregate that the common scan answers.
@@ -202,8 +183,8 @@ impl Aggregates {
         if matches!(function, F::Top | F::List) {
             uses.values.insert(property);
         }
-        let (source, mut conditions) = self.source(&scope.rows(), &uses, names);
-        conditions.extend(scope.filter.clone());
+        let source = self.source(&scope.rows(), &uses, names);
+        let mut conditions: Vec<String> = scope.filter.iter().cloned().collect();
         if matches!(function, F::Top | F::List) {
             conditions.push(listable(&value, names));
         }
@@ -297,8 +278,8 @@ impl Aggregates {
         let windows = self.columns.iter().map(|column| column.scope.window);
         let longest = windows.max_by_key(|w| w.map_or(i64::MAX, |window| window.length));
         rows.extend(longest.flatten().map(starts_in));
-        let (source, mut conditions) = self.source(&rows, &self.uses, names);
-
+        let source = self.source(&rows, &self.uses, names);
+        let mut conditions = Vec::new();
         let alike = self.columns.windows(2).all(|pair| match pair {
             [a, b] => a.scope == b.scope,
             _ => true,
@@ -330,35 +311,10 @@ impl Aggregates {
         format!("SELECT e.profile_id{calls} FROM {source}{conditions} GROUP BY e.profile_id")
     }
 
-    /// The rows `e` of events with the columns that are used, and what is still to be asked of
-    /// them. Each member is looked up once and converted once: OFFSET keeps the planner from
-    /// repeating that wherever a column is mentioned.
-    fn source(&self, rows: &[String], uses: &Uses, names: &SqlNames<'_>) -> (String, Vec<String>) {
-        if uses.values.is_empty() && uses.numbers.is_empty() {
-            return (format!("{} AS e", names.events), rows.to_vec());
-        }
-        let (mut members, mut converted) = (String::new(), String::new());
-        for (index, path) in self.paths.0.iter().enumerate() {
-            let (is_value, is_number) =
-                (uses.values.contains(&index), uses.numbers.contains(&index));
-            let member = format!("e.m{index}");
-            if is_value || is_number {
-                members.push_str(&format!(", {} AS m{index}", lookup("e.properties", path)));
-            }
-            if is_value {
-                converted.push_str(&format!(", {} AS j{index}", checked(&member)));
-            }
-            if is_number {
-                converted.push_str(&format!(", {} AS n{index}", raw_number(&member)));
-            }
-        }
-        let events = names.events;
-        let rows = rows.join(" AND ");
-        let source = format!(
-            "(SELECT e.profile_id, e.event_id, e.ts{converted} FROM (SELECT e.profile_id, e.event_id, e.ts{members} \
-             FROM {events} AS e WHERE {rows} OFFSET 0) AS e OFFSET 0) AS e"
-        );
-        (source, Vec::new())
+    /// The rows `e` of events with the columns that are used.
+    fn source(&self, rows: &[String], uses: &Uses, names: &SqlNames<'_>) -> String {
+        let keep = "e.profile_id, e.event_id, e.ts";
+        uses.source(&self.paths, (names.events, "properties", keep), rows, "e")
     }
 }
 

@@ -1,7 +1,8 @@
 //! Expressions about a person, and filters about an event, as SQL.
 
 use super::aggregates::Aggregates;
-use super::fragment::{checked, lookup, Bounds, Converter, Fragment, Kind};
+use super::columns::{Paths, Uses};
+use super::fragment::{Bounds, Converter, Fragment, Kind};
 use super::{functions, quote, SqlError, SqlNames};
 use crate::ast::{unit_length, ArithmeticOperator, Comparison, Expr, Function, TextTest};
 use crate::bucket::PERCENTAGE_BUCKETS;
@@ -10,21 +11,20 @@ use cdp_value::{AgoUnit, Decimal, Value, SECOND};
 /// The instant of the evaluation.
 pub(super) const NOW: &str = "$2::timestamptz";
 
-/// Paths that become columns of looked-up members.
+/// Members that are read of one `jsonb` column, and how.
 #[derive(Debug, Default)]
-pub(super) struct Paths(pub(super) Vec<Vec<String>>);
+pub(super) struct Reads {
+    pub(super) paths: Paths,
+    pub(super) uses: Uses,
+}
 
-impl Paths {
-    pub(super) fn position(&mut self, path: &[String]) -> usize {
-        let known = self.0.iter().position(|known| known == path);
-        known.unwrap_or_else(|| {
-            self.0.push(path.to_vec());
-            self.0.len() - 1
-        })
+impl Reads {
+    fn value(&mut self, path: &[String], alias: &str) -> Fragment {
+        self.uses.value(self.paths.position(path), alias)
     }
 
-    fn column(&mut self, prefix: &str, path: &[String]) -> Fragment {
-        Fragment::simple(format!("{prefix}{}", self.position(path)), Kind::Json)
+    fn member(&mut self, path: &[String], alias: &str) -> Fragment {
+        self.uses.member(self.paths.position(path), alias)
     }
 }
 
@@ -32,12 +32,12 @@ impl Paths {
 pub(super) struct Compiler<'n> {
     converter: Converter<'n>,
     aggregates: Aggregates,
-    /// Paths of profile traits: the columns `t.c0`, `t.c1`, …
-    profile: Paths,
-    /// Paths of group traits: the columns `g.c0`, …
-    group: Paths,
-    /// Within an event's filter: the paths of properties it reads, `e.j0`, …
-    filter: Option<Paths>,
+    /// Profile traits that are read: the columns `t.j0`, …
+    profile: Reads,
+    /// Group traits that are read: the columns `g.j0`, …
+    group: Reads,
+    /// Within an event's filter: the properties that are read, `e.j0`, …
+    filter: Option<Reads>,
 }
 
 impl<'n> Compiler<'n> {
@@ -45,35 +45,29 @@ impl<'n> Compiler<'n> {
         Compiler {
             converter: Converter::new(names),
             aggregates: Aggregates::default(),
-            profile: Paths::default(),
-            group: Paths::default(),
+            profile: Reads::default(),
+            group: Reads::default(),
             filter: None,
         }
     }
 
     /// What the compiled parts read besides `p`, to be put behind it.
-    pub(super) fn joins(mut self) -> String {
+    pub(super) fn joins(self) -> String {
         let mut joins = String::new();
         let names = self.converter.names;
-        for (alias, table, paths) in [
-            ("t", names.profile_traits, std::mem::take(&mut self.profile)),
-            ("g", names.groups, std::mem::take(&mut self.group)),
+        for (alias, table, reads) in [
+            ("t", names.profile_traits, &self.profile),
+            ("g", names.groups, &self.group),
         ] {
-            if paths.0.is_empty() {
-                continue;
-            }
-            let (mut members, mut values) = (String::new(), String::new());
-            for (index, path) in paths.0.iter().enumerate() {
-                members.push_str(&format!(", {} AS m{index}", lookup("s.traits", path)));
-                values.push_str(&format!(
-                    ", {} AS c{index}",
-                    checked(&format!("s.m{index}"))
+            if !reads.paths.0.is_empty() {
+                let keep = format!("{alias}.profile_id");
+                let source = reads
+                    .uses
+                    .source(&reads.paths, (table, "traits", &keep), &[], alias);
+                joins.push_str(&format!(
+                    "\nLEFT JOIN {source} ON {alias}.profile_id = p.profile_id"
                 ));
             }
-            joins.push_str(&format!(
-                "\nLEFT JOIN (SELECT s.profile_id{values} FROM (SELECT s.profile_id{members} \
-                 FROM {table} AS s OFFSET 0) AS s OFFSET 0) AS {alias} ON {alias}.profile_id = p.profile_id"
-            ));
         }
         joins.push_str(&self.aggregates.joins(names));
         joins
@@ -83,13 +77,21 @@ impl<'n> Compiler<'n> {
         &mut self.converter
     }
 
-    /// The condition of an event's filter over the columns `e.j0`, … of properties; paths that
-    /// are new are added to `paths`.
-    pub(super) fn filter(&mut self, filter: &Expr, paths: &mut Paths) -> Result<String, SqlError> {
-        self.filter = Some(std::mem::take(paths));
+    /// The condition of an event's filter over the columns `e.j0`, … of properties. The positions
+    /// of paths are those of `paths`, to which new ones are added.
+    pub(super) fn filter(
+        &mut self,
+        filter: &Expr,
+        paths: &mut Paths,
+    ) -> Result<(String, Uses), SqlError> {
+        self.filter = Some(Reads {
+            paths: std::mem::take(paths),
+            uses: Uses::default(),
+        });
         let condition = self.condition(filter);
-        *paths = self.filter.take().unwrap_or_default();
-        condition
+        let reads = self.filter.take().unwrap_or_default();
+        *paths = reads.paths;
+        Ok((condition?, reads.uses))
     }
 
     pub(super) fn json(&mut self, fragment: Fragment) -> Fragment {
@@ -127,7 +129,7 @@ impl<'n> Compiler<'n> {
                 return Err(SqlError::NotOfAPerson(crate::print(expr)));
             }
             Expr::Property(path) => match &mut self.filter {
-                Some(paths) => paths.column("e.j", path),
+                Some(reads) => reads.value(path, "e"),
                 None => return Err(SqlError::NotOfAPerson(crate::print(expr))),
             },
             Expr::Segment(key) => Fragment::compound(
@@ -140,8 +142,8 @@ impl<'n> Compiler<'n> {
             ),
             Expr::Score(key) => self.score(key, "total", Kind::Number(Bounds::ANY)),
             Expr::Grade(key) => self.score(key, "grade", Kind::Text),
-            Expr::Profile(path) => self.profile.column("t.c", path),
-            Expr::Group(path) => self.group.column("g.c", path),
+            Expr::Profile(path) => self.profile.value(path, "t"),
+            Expr::Group(path) => self.group.value(path, "g"),
             Expr::Aggregate(aggregate) => {
                 let mut aggregates = std::mem::take(&mut self.aggregates);
                 let value = aggregates.value(aggregate, self);
@@ -263,22 +265,35 @@ impl<'n> Compiler<'n> {
             );
             return Ok(format!("({sql})"));
         }
-        let constant = match (left, right) {
-            (Expr::Literal(value), _) | (_, Expr::Literal(value)) => Some(value.to_string()),
-            _ => None,
-        };
-        let (left, right) = (self.expression(left)?, self.expression(right)?);
-        if let (Comparison::Equal, Some(constant)) = (operator, constant) {
-            // Values of different types are different: no need to look at the type first.
-            let json = [&left, &right]
-                .into_iter()
-                .find(|side| side.kind == Kind::Json);
-            if let Some(json) = json {
-                let constant = quote::typed(&constant, "jsonb");
-                return Ok(format!("(({} = {constant}) IS TRUE)", json.sql));
+        if operator == Comparison::Equal {
+            if let (Expr::Literal(constant), other) | (other, Expr::Literal(constant)) =
+                (left, right)
+            {
+                return self.equals_constant(other, constant);
             }
         }
+        let (left, right) = (self.expression(left)?, self.expression(right)?);
         Ok(self.compare(operator, &left, &right))
+    }
+
+    /// A value that is only compared with constants for equality: values of different types are
+    /// different, so there is no need to look at its type. A JSON null equals none of them.
+    fn for_equality(&mut self, expr: &Expr) -> Result<Fragment, SqlError> {
+        match (expr, &mut self.filter) {
+            (Expr::Property(path), Some(reads)) => Ok(reads.member(path, "e")),
+            (Expr::Profile(path), None) => Ok(self.profile.member(path, "t")),
+            (Expr::Group(path), None) => Ok(self.group.member(path, "g")),
+            _ => self.expression(expr),
+        }
+    }
+
+    fn equals_constant(&mut self, expr: &Expr, constant: &Value) -> Result<String, SqlError> {
+        let value = self.for_equality(expr)?;
+        if value.kind != Kind::Json {
+            return Ok(self.compare(Comparison::Equal, &value, &literal(constant)));
+        }
+        let constant = quote::typed(&constant.to_string(), "jsonb");
+        Ok(format!("(({} = {constant}) IS TRUE)", value.sql))
     }
 
     /// Compares values that are not known to be null.
@@ -399,9 +414,8 @@ impl<'n> Compiler<'n> {
     }
 
     fn membership(&mut self, value: &Expr, list: &Expr) -> Result<String, SqlError> {
-        let value = self.expression(value)?;
         let Expr::List(items) = list else {
-            let list = self.expression(list)?;
+            let (value, list) = (self.expression(value)?, self.expression(list)?);
             let (value, list) = (self.converter.json(&value), self.converter.json(&list));
             // A single value is a list of one.
             return Ok(self.converter.bind_both(&value, &list, |value, list| {
@@ -412,17 +426,24 @@ impl<'n> Compiler<'n> {
                 )
             }));
         };
-        let mut parts = Vec::new();
         let mut constants = Vec::new();
+        let mut others = Vec::new();
         for item in items {
             match item {
                 Expr::Literal(Value::Null) => {}
                 Expr::Literal(constant) => constants.push(quote::text(&constant.to_string())),
-                other => {
-                    let other = self.expression(other)?;
-                    parts.push(self.compare(Comparison::Equal, &value, &other));
-                }
+                other => others.push(self.expression(other)?),
             }
+        }
+        let value = if others.is_empty() {
+            self.for_equality(value)?
+        } else {
+            self.expression(value)?
+        };
+        let (value, binding) = self.converter.open(&value);
+        let mut parts = Vec::new();
+        for other in &others {
+            parts.push(self.compare(Comparison::Equal, &value, other));
         }
         if !constants.is_empty() {
             let value = self.converter.json(&value);
@@ -434,7 +455,7 @@ impl<'n> Compiler<'n> {
         }
         Ok(match parts.len() {
             0 => "false".to_string(),
-            _ => format!("({})", parts.join(" OR ")),
+            _ => binding.close(format!("({})", parts.join(" OR "))),
         })
     }
 

@@ -1,7 +1,7 @@
 //! Pieces of SQL and what is known of their values.
 
+use super::columns::raw_number;
 use super::functions;
-use super::quote;
 use super::SqlNames;
 
 /// Most digits before and after the decimal point that a number can have here.
@@ -88,6 +88,19 @@ impl Fragment {
     }
 }
 
+/// Where a piece that is used several times gets its value.
+pub(super) struct Binding(Option<String>);
+
+impl Binding {
+    /// Completes the piece that uses what was opened.
+    pub(super) fn close(self, sql: String) -> String {
+        match self.0 {
+            None => sql,
+            Some(tail) => format!("(SELECT {sql}{tail}"),
+        }
+    }
+}
+
 /// Converts pieces to the types their places need.
 pub(super) struct Converter<'n> {
     pub(super) names: &'n SqlNames<'n>,
@@ -111,16 +124,8 @@ impl<'n> Converter<'n> {
         fragment: &Fragment,
         used: impl FnOnce(&str) -> String,
     ) -> String {
-        if fragment.is_simple {
-            return used(&fragment.sql);
-        }
-        self.bindings += 1;
-        let name = format!("v{}", self.bindings);
-        format!(
-            "(SELECT {} FROM (SELECT {} AS x OFFSET 0) AS {name})",
-            used(&format!("{name}.x")),
-            fragment.sql
-        )
+        let (simple, binding) = self.open(fragment);
+        binding.close(used(&simple.sql))
     }
 
     /// NULL instead of a number beyond the range of the language.
@@ -130,6 +135,18 @@ impl<'n> Converter<'n> {
         }
         let guarded = self.bind(&Fragment::compound(sql, Kind::Number(bounds)), range_check);
         Fragment::compound(guarded, Kind::Number(Bounds::ANY))
+    }
+
+    /// A piece that may be repeated, and what has to [close](Binding::close) the piece that uses it.
+    pub(super) fn open(&mut self, fragment: &Fragment) -> (Fragment, Binding) {
+        if fragment.is_simple {
+            return (fragment.clone(), Binding(None));
+        }
+        self.bindings += 1;
+        let name = format!("v{}", self.bindings);
+        let tail = format!(" FROM (SELECT {} AS x OFFSET 0) AS {name})", fragment.sql);
+        let simple = Fragment::simple(format!("{name}.x"), fragment.kind);
+        (simple, Binding(Some(tail)))
     }
 
     /// Uses two pieces several times.
@@ -262,33 +279,4 @@ pub(super) fn range_check(x: &str) -> String {
          WHEN pg_catalog.abs({x}) < 1e400 AND pg_catalog.scale(pg_catalog.trim_scale({x})) <= 1000 \
          THEN {x} END"
     )
-}
-
-/// A member of a `jsonb` value by its path: members of objects by name, items of lists by number.
-pub(super) fn lookup(column: &str, path: &[String]) -> String {
-    let mut sql = column.to_string();
-    for segment in path {
-        // Postgres reads more texts as the number of an item than the language does.
-        if crate::evaluate::is_index(segment) {
-            sql.push_str(&format!(" #> ARRAY[{}]", quote::text(segment)));
-        } else {
-            sql.push_str(&format!(" -> {}", quote::text(segment)));
-        }
-    }
-    format!("({sql})")
-}
-
-/// A column of looked-up members as a value: JSON null is NULL, and so is a number beyond the
-/// range of the language.
-pub(super) fn checked(x: &str) -> String {
-    format!(
-        "CASE pg_catalog.jsonb_typeof({x}) WHEN 'null' THEN NULL \
-         WHEN 'number' THEN CASE WHEN {} IS NOT NULL THEN {x} END ELSE {x} END",
-        range_check(&format!("{x}::numeric"))
-    )
-}
-
-/// A column of looked-up members as numbers, whatever their range.
-pub(super) fn raw_number(x: &str) -> String {
-    format!("CASE pg_catalog.jsonb_typeof({x}) WHEN 'number' THEN {x}::numeric END")
 }
