@@ -325,7 +325,8 @@ fn given<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
         .filter(|value| !value.is_null())
 }
 
-fn camel_case(name: &str) -> String {
+/// `webhook_url` → `webhookUrl`.
+pub(crate) fn camel_case(name: &str) -> String {
     let mut camel = String::with_capacity(name.len());
     let mut upper = false;
     for c in name.chars() {

@@ -1,6 +1,8 @@
 //! What a destination is.
 
-use crate::config::{schema, validate_fields, Config, ConfigError, Field, Limits, SecretField};
+use crate::config::{
+    camel_case, schema, validate_fields, Config, ConfigError, Field, Limits, SecretField,
+};
 use crate::http::{classify, HttpResponse};
 use crate::message::{Message, MessageKind};
 use crate::outcome::{Outcome, Plan, Reply, Request, RequestPlan, Response};
@@ -222,11 +224,14 @@ pub fn test_outcome(response: &HttpResponse) -> Result<String, String> {
 /// Moves secrets that stand in a configuration out of it, and returns them by name.
 pub fn take_secrets(entry: &CatalogueEntry, config: &mut Value) -> Map<String, Value> {
     let mut taken = Map::new();
+    let Some(object) = config.as_object_mut() else {
+        return taken;
+    };
     for secret in entry.secrets {
-        let found = entry.config(config).given(secret.name).cloned();
-        if let (Some(value), Some(object)) = (found, config.as_object_mut()) {
-            object.retain(|_, other| *other != value);
-            taken.insert(secret.name.to_string(), value);
+        for name in [secret.name.to_string(), camel_case(secret.name)] {
+            if let Some(value) = object.remove(&name) {
+                taken.insert(secret.name.to_string(), value);
+            }
         }
     }
     taken

@@ -123,6 +123,9 @@ impl Driver {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
+            // A task may take milliseconds to put a large batch together: a poll has to notice
+            // that its time is over after a few of them, not after the usual 61.
+            .event_interval(4)
             .build()?;
         let (sender, receiver) = unbounded_channel();
         Ok(Driver {

@@ -16,6 +16,8 @@ struct Cluster {
     directory: PathBuf,
     bin: PathBuf,
     port: u16,
+    /// Certificate of the server, for the name localhost.
+    certificate: String,
 }
 
 fn am_root() -> bool {
@@ -76,6 +78,17 @@ impl Cluster {
         initdb.args(["-U", "cdp", "-A", "scram-sha-256", "--no-sync"]);
         initdb.arg(format!("--pwfile={}", password.display()));
         assert!(silent(&mut initdb), "initdb");
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_string()]).ok()?;
+        let data_file = |name: &str, text: String| {
+            let path = directory.join("data").join(name);
+            std::fs::write(&path, text).ok()?;
+            if am_root() {
+                silent(Command::new("chown").arg("postgres").arg(&path)).then_some(())?;
+            }
+            silent(Command::new("chmod").arg("600").arg(&path)).then_some(())
+        };
+        data_file("server.crt", made.cert.pem())?;
+        data_file("server.key", made.key_pair.serialize_pem())?;
         let port = TcpListener::bind("127.0.0.1:0")
             .ok()?
             .local_addr()
@@ -85,6 +98,7 @@ impl Cluster {
             directory,
             bin,
             port,
+            certificate: made.cert.pem(),
         };
         assert!(cluster.control("start"), "the server does not start");
         Some(cluster)
@@ -95,7 +109,7 @@ impl Cluster {
         command.current_dir(&self.directory).arg("-D");
         command.arg(self.directory.join("data")).arg("-w");
         command.args(["-m", "immediate"]).arg("-o").arg(format!(
-            "-p {} -k {} -c listen_addresses=127.0.0.1 -c fsync=off",
+            "-p {} -k {} -c listen_addresses=127.0.0.1 -c fsync=off -c ssl=on",
             self.port,
             self.directory.display()
         ));
@@ -130,18 +144,20 @@ struct World {
     port: u16,
     password: &'static str,
     database: &'static str,
+    host: &'static str,
+    tls: &'static str,
 }
 
 impl World {
     fn send(&mut self, batch: Vec<Message>) -> Vec<Report> {
         let config = json!({
-            "host": "127.0.0.1",
+            "host": self.host,
             "port": self.port,
             "database": self.database,
             "user": "cdp",
-            "tls": "disable",
+            "tls": self.tls,
             "messages_table": "odd \"name\"",
-            "timeout_ms": 5000,
+            "timeout_ms": 2000,
         });
         let postgres = destination("postgres").unwrap();
         postgres.validate(&config).unwrap();
@@ -161,7 +177,7 @@ impl World {
             for result in self.driver.poll(Duration::from_millis(100)) {
                 reports.extend(result.reports);
             }
-            assert!(poll.elapsed() < Duration::from_millis(250));
+            assert!(poll.elapsed() < Duration::from_millis(1000));
         }
         reports.sort_by_key(|report| report.index);
         reports
@@ -198,6 +214,8 @@ fn writes_tables_of_another_server() {
         port: cluster.port,
         password: "s3cret-pass",
         database: "postgres",
+        host: "127.0.0.1",
+        tls: "disable",
     };
     use MessageKind::{AudienceEntered, AudienceExited, Delete, Identify, Track};
     let identify = |id: &str, traits: Value| {
@@ -312,7 +330,11 @@ fn writes_tables_of_another_server() {
     let started = Instant::now();
     assert_eq!(world.outcomes(batch()), ["retry"]);
     assert!(started.elapsed() < Duration::from_secs(7));
-    blocker.kill().unwrap();
+    query(
+        &cluster,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)%' \
+         AND pid <> pg_backend_pid()",
+    );
     blocker.wait().unwrap();
 
     // Credentials and databases that are wrong block the destination; nothing is burnt.
@@ -325,6 +347,34 @@ fn writes_tables_of_another_server() {
     world.password = "s3cret-pass";
     world.database = "nowhere";
     assert_eq!(world.outcomes(batch()), ["auth_blocked"]);
+
+    // Over TLS: the certificate has to be one we know, and for the host.
+    let tls_world = |host: &'static str, extra_roots: Option<String>| World {
+        driver: Driver::new(
+            Client::new(ClientOptions {
+                allow_hosts: vec!["localhost".to_string(), "127.0.0.1".to_string()],
+                extra_roots,
+                ..ClientOptions::default()
+            })
+            .unwrap(),
+        )
+        .unwrap(),
+        port: cluster.port,
+        password: "s3cret-pass",
+        database: "postgres",
+        host,
+        tls: "verify-full",
+    };
+    let known = Some(cluster.certificate.clone());
+    assert_eq!(
+        tls_world("localhost", known.clone()).outcomes(batch()),
+        ["delivered"]
+    );
+    for (host, roots) in [("localhost", None), ("127.0.0.1", known)] {
+        let reports = tls_world(host, roots).send(batch());
+        let reason = reports[0].outcome.reason().unwrap_or("delivered");
+        assert!(reason.contains("certificate"), "{host}: {reason}");
+    }
 }
 
 #[test]
@@ -334,6 +384,8 @@ fn a_connection_in_clear_needs_an_opened_host() {
         port: 5432,
         password: "x",
         database: "x",
+        host: "127.0.0.1",
+        tls: "disable",
     };
     let body = json!({"event": "e"});
     let reports = world.send(vec![message("a", 1, MessageKind::Track, body)]);

@@ -17,7 +17,7 @@ pub struct Seen {
     pub body: Vec<u8>,
     /// When it had been read.
     pub at: Instant,
-    /// When its answer was written.
+    /// When its answer was about to be written.
     pub answered: Option<Instant>,
 }
 
@@ -120,11 +120,16 @@ fn serve(
             log.push(seen.clone());
             log.len() - 1
         };
-        let behaviour = behave(&seen, index);
+        let mut behaviour = behave(&seen, index);
+        while let Behaviour::Slow(wait, then) = behaviour {
+            thread::sleep(wait);
+            behaviour = *then;
+        }
+        // Before writing: who sees the answer can then rely on it.
+        log.lock().unwrap()[index].answered = Some(Instant::now());
         if !perform(&mut stream, behaviour) {
             return;
         }
-        log.lock().unwrap()[index].answered = Some(Instant::now());
     }
 }
 
@@ -181,10 +186,7 @@ fn perform(stream: &mut TcpStream, behaviour: Behaviour) -> bool {
             bytes.extend(body);
             stream.write_all(&bytes).is_ok()
         }
-        Behaviour::Slow(wait, then) => {
-            thread::sleep(wait);
-            perform(stream, *then)
-        }
+        Behaviour::Slow(..) => unreachable!("waited for before"),
         Behaviour::Hang => {
             let mut rest = [0u8; 1];
             let _ = stream.read(&mut rest);
