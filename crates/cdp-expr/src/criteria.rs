@@ -1,13 +1,17 @@
 //! JSON audience criteria: the same language for machines.
 
-use crate::ast::{Aggregate, Comparison, EventSource, Expr, Function, TextTest};
+use crate::ast::{Aggregate, Comparison, EventSource, Expr, Function};
 use crate::error::did_you_mean;
 use crate::limits;
 use crate::names;
 use crate::pattern::Pattern;
 use cdp_value::{AggregateFunction, Value, Window};
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 use std::fmt;
+
+mod members;
+
+use members::{number, snake_case, text, Members, Operator, Place};
 
 /// Why criteria were refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,48 +44,6 @@ impl std::error::Error for CriteriaError {}
 pub fn criteria(json: &Json) -> Result<Expr, CriteriaError> {
     let mut reader = Reader { nodes: 0 };
     reader.condition(json, &Place::root(), false)
-}
-
-/// Where in the criteria the reader is.
-struct Place {
-    path: String,
-    depth: usize,
-}
-
-impl Place {
-    fn root() -> Place {
-        Place {
-            path: String::new(),
-            depth: 0,
-        }
-    }
-
-    fn member(&self, name: &str) -> Place {
-        let path = if self.path.is_empty() {
-            name.to_string()
-        } else {
-            format!("{}.{name}", self.path)
-        };
-        Place {
-            path,
-            depth: self.depth,
-        }
-    }
-
-    fn item(&self, index: usize) -> Place {
-        Place {
-            path: format!("{}[{index}]", self.path),
-            depth: self.depth + 1,
-        }
-    }
-
-    fn error(&self, message: impl Into<String>, hint: Option<String>) -> CriteriaError {
-        CriteriaError {
-            path: self.path.clone(),
-            message: message.into(),
-            hint,
-        }
-    }
 }
 
 /// Every member that some kind of condition knows, in snake_case.
@@ -289,172 +251,6 @@ impl Reader {
 }
 
 const WINDOWS: &str = "windows and durations are whole numbers with a unit: 30m, 12h, 7d, 2w";
-
-/// The members of a condition under their snake_case names.
-struct Members<'j>(Vec<(String, &'j Json)>);
-
-impl<'j> Members<'j> {
-    fn new(members: &'j Map<String, Json>, place: &Place) -> Result<Members<'j>, CriteriaError> {
-        let mut named: Vec<(String, &Json)> = Vec::new();
-        for (name, value) in members {
-            let name = snake_case(name);
-            if named.iter().any(|(known, _)| *known == name) {
-                return Err(place.error(format!("{name} is given twice"), None));
-            }
-            named.push((name, value));
-        }
-        Ok(Members(named))
-    }
-
-    fn get(&self, name: &str) -> Option<&'j Json> {
-        self.0
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| *value)
-    }
-
-    fn text(&self, name: &str, place: &Place) -> Result<&'j str, CriteriaError> {
-        match self.get(name) {
-            Some(json) => text(json, &place.member(name)),
-            None => Err(place.error(format!("{name} is missing"), None)),
-        }
-    }
-
-    /// Refuses members that this kind of condition does not know.
-    fn only(&self, known: &[&str], place: &Place) -> Result<(), CriteriaError> {
-        match self
-            .0
-            .iter()
-            .find(|(name, _)| !known.contains(&name.as_str()))
-        {
-            None => Ok(()),
-            Some((name, _)) => Err(place.error(
-                format!("unknown member {name}"),
-                did_you_mean(name, known.iter().copied())
-                    .or_else(|| Some(format!("known here: {}", known.join(", ")))),
-            )),
-        }
-    }
-
-    fn operator(&self, place: &Place) -> Result<Option<Operator>, CriteriaError> {
-        let Some(json) = self.get("operator") else {
-            return Ok(None);
-        };
-        let place = place.member("operator");
-        let name = text(json, &place)?;
-        operator(name).map(Some).ok_or_else(|| {
-            let words = OPERATORS
-                .iter()
-                .map(|(name, _)| *name)
-                .filter(|name| name.starts_with(|c: char| c.is_ascii_lowercase()));
-            let hint = did_you_mean(&snake_case(name), words).unwrap_or_else(|| {
-                "use == != > >= < <= in not_in contains starts_with ends_with matches exists \
-                 not_exists between"
-                    .to_string()
-            });
-            place.error(format!("unknown operator {name}"), Some(hint))
-        })
-    }
-}
-
-fn text<'j>(json: &'j Json, place: &Place) -> Result<&'j str, CriteriaError> {
-    match json {
-        Json::String(text) if !text.is_empty() && !text.contains('\0') => Ok(text),
-        Json::String(_) => Err(place.error("this text is empty", None)),
-        _ => Err(place.error("this must be a text", None)),
-    }
-}
-
-fn number(json: &Json, place: &Place) -> Result<Expr, CriteriaError> {
-    match Value::from_json(json) {
-        value @ Value::Number(_) => Ok(Expr::Literal(value)),
-        _ => Err(place.error("this must be a number", None)),
-    }
-}
-
-/// `lastSeen` and `last-seen` become `last_seen`.
-fn snake_case(name: &str) -> String {
-    let mut snake = String::with_capacity(name.len() + 4);
-    let mut after_lower = false;
-    for character in name.chars() {
-        if character == '-' || character == ' ' {
-            snake.push('_');
-            after_lower = false;
-        } else if character.is_ascii_uppercase() {
-            if after_lower {
-                snake.push('_');
-            }
-            snake.push(character.to_ascii_lowercase());
-            after_lower = false;
-        } else {
-            snake.push(character);
-            after_lower = character.is_ascii_lowercase() || character.is_ascii_digit();
-        }
-    }
-    snake
-}
-
-#[derive(Clone, Copy)]
-enum Operator {
-    Compare(Comparison),
-    In(bool),
-    Test(TextTest, bool),
-    Matches,
-    Exists(bool),
-    Between,
-}
-
-/// Operators under their names in snake_case.
-const OPERATORS: [(&str, Operator); 36] = {
-    use Comparison::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual, NotEqual};
-    use Operator as O;
-    [
-        ("==", O::Compare(Equal)),
-        ("=", O::Compare(Equal)),
-        ("===", O::Compare(Equal)),
-        ("eq", O::Compare(Equal)),
-        ("equals", O::Compare(Equal)),
-        ("is", O::Compare(Equal)),
-        ("!=", O::Compare(NotEqual)),
-        ("!==", O::Compare(NotEqual)),
-        ("<>", O::Compare(NotEqual)),
-        ("ne", O::Compare(NotEqual)),
-        ("not_equals", O::Compare(NotEqual)),
-        ("is_not", O::Compare(NotEqual)),
-        (">", O::Compare(Greater)),
-        ("gt", O::Compare(Greater)),
-        ("greater_than", O::Compare(Greater)),
-        (">=", O::Compare(GreaterOrEqual)),
-        ("gte", O::Compare(GreaterOrEqual)),
-        ("greater_than_or_equal", O::Compare(GreaterOrEqual)),
-        ("<", O::Compare(Less)),
-        ("lt", O::Compare(Less)),
-        ("less_than", O::Compare(Less)),
-        ("<=", O::Compare(LessOrEqual)),
-        ("lte", O::Compare(LessOrEqual)),
-        ("less_than_or_equal", O::Compare(LessOrEqual)),
-        ("in", O::In(true)),
-        ("not_in", O::In(false)),
-        ("contains", O::Test(TextTest::Contains, true)),
-        ("not_contains", O::Test(TextTest::Contains, false)),
-        ("starts_with", O::Test(TextTest::StartsWith, true)),
-        ("ends_with", O::Test(TextTest::EndsWith, true)),
-        ("matches", O::Matches),
-        ("exists", O::Exists(true)),
-        ("is_set", O::Exists(true)),
-        ("not_exists", O::Exists(false)),
-        ("is_not_set", O::Exists(false)),
-        ("between", O::Between),
-    ]
-};
-
-fn operator(name: &str) -> Option<Operator> {
-    let name = snake_case(name.trim());
-    OPERATORS
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map(|(_, operator)| *operator)
-}
 
 /// What a trait's key stands for: when the person was seen, or an attribute.
 fn of_trait(key: &str) -> Expr {

@@ -2,20 +2,8 @@
 
 use crate::ast::{Aggregate, ArithmeticOperator, Expr};
 use crate::names;
-use crate::parse::is_identifier;
+use crate::parse::{is_identifier, level};
 use cdp_value::Value;
-
-/// How tightly the operator of a node binds; the numbers match the parser's.
-mod level {
-    pub(super) const OR: u8 = 0;
-    pub(super) const AND: u8 = 1;
-    pub(super) const NOT: u8 = 2;
-    pub(super) const COMPARISON: u8 = 3;
-    pub(super) const ADDITIVE: u8 = 4;
-    pub(super) const MULTIPLICATIVE: u8 = 5;
-    pub(super) const SIGN: u8 = 6;
-    pub(super) const PRIMARY: u8 = 7;
-}
 
 /// The canonical text of an expression: `parse(print(e)) == e` for everything that parses.
 pub fn print(expr: &Expr) -> String {

@@ -6,6 +6,7 @@
 //! quoted constant.
 
 mod aggregates;
+mod calls;
 mod columns;
 mod compiler;
 mod fragment;

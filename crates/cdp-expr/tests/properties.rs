@@ -73,7 +73,7 @@ fn edges(person: &Person) -> Vec<i64> {
 }
 
 proptest! {
-    #![proptest_config(config(600))]
+    #![proptest_config(config(300))]
 
     #[test]
     fn printing_and_parsing_are_inverse(expr in arbitrary::expression()) {
@@ -167,7 +167,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(config(600))]
+    #![proptest_config(config(300))]
 
     /// Nothing changes before the instant that was announced, and a comparison does change then.
     #[test]

@@ -1,7 +1,8 @@
 //! Aggregates over everybody's events, in as few scans as possible.
 
+use super::calls::ago;
 use super::columns::{Paths, Uses};
-use super::compiler::{ago, Compiler, NOW};
+use super::compiler::{Compiler, NOW};
 use super::fragment::{range_check, Bounds, Fragment, Kind};
 use super::{functions, quote, SqlError, SqlNames};
 use crate::ast::Aggregate;
@@ -77,7 +78,7 @@ impl Aggregates {
         aggregate: &Aggregate,
         compiler: &mut Compiler<'_>,
     ) -> Result<Fragment, SqlError> {
-        let names = compiler.converter().names;
+        let names = compiler.converter.names;
         let (filter, uses) = match &aggregate.source.filter {
             Some(filter) => {
                 let (condition, uses) = compiler.filter(filter, &mut self.paths)?;
@@ -113,7 +114,7 @@ impl Aggregates {
         compiler: &mut Compiler<'_>,
     ) -> Fragment {
         use AggregateFunction as F;
-        let names = compiler.converter().names;
+        let names = compiler.converter.names;
         let any = Kind::Number(Bounds::ANY);
         let (raw, value) = (format!("e.n{property}"), format!("e.j{property}"));
         let number = range_check(&raw);
@@ -360,14 +361,14 @@ fn percentile(numbers: &str, percent: u8, compiler: &mut Compiler<'_>) -> Fragme
         scale: Bounds::ANY.scale,
     };
     let step = compiler
-        .converter()
+        .converter
         .in_range(format!("({high} - {low})"), wide);
     let fine = Bounds {
         scale: Bounds::ANY.scale + 2,
         ..wide
     };
     let sql = format!("({low} + {} * ({rank} % 100) * 0.01)", step.sql);
-    compiler.converter().in_range(sql, fine)
+    compiler.converter.in_range(sql, fine)
 }
 
 /// Whether `top` and `list` consider a value.
