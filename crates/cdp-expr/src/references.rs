@@ -26,11 +26,16 @@ impl Definition {
             Expr::Name(key) | Expr::Attribute(key) if is_trait(key) => {
                 Some(Definition::Trait(key.clone()))
             }
-            Expr::Name(key) if catalog.segment_rule(key).is_some() => {
-                Some(Definition::Segment(key.clone()))
+            Expr::Name(key) => {
+                Some(Definition::Segment(key.clone())).filter(|segment| segment.exists(catalog))
             }
             _ => None,
         }
+    }
+
+    pub(crate) fn exists(&self, catalog: &dyn Catalog) -> bool {
+        self.expression(catalog).is_some()
+            || matches!(self, Definition::Segment(key) if catalog.is_static_segment(key))
     }
 
     pub(crate) fn expression<'c>(&self, catalog: &'c dyn Catalog) -> Option<&'c Expr> {

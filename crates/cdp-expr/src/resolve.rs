@@ -12,8 +12,13 @@ use cdp_value::Value;
 pub trait Catalog {
     /// The expression of a computed trait, if there is one of that key.
     fn trait_expression(&self, key: &str) -> Option<&Expr>;
-    /// The rule of a segment, if there is one of that key. A static segment has `false` for a rule.
+    /// The rule of a segment, if there is one of that key and it has a rule.
     fn segment_rule(&self, key: &str) -> Option<&Expr>;
+    /// Whether there is a segment of that key that has no rule: people are added and removed by
+    /// hand. References to it are never filled in.
+    fn is_static_segment(&self, _key: &str) -> bool {
+        false
+    }
     /// Keys of the computed traits.
     fn trait_names(&self) -> Vec<String>;
     /// Keys of the segments.
@@ -326,7 +331,7 @@ impl<'c> Resolver<'c> {
     }
 
     fn is_known(&self, definition: &Definition) -> bool {
-        self.own.as_ref() == Some(definition) || definition.expression(self.catalog).is_some()
+        self.own.as_ref() == Some(definition) || definition.exists(self.catalog)
     }
 
     /// A reference to a trait or segment that must exist and must not lead back here.

@@ -181,6 +181,19 @@ fn references_are_collected() {
 }
 
 #[test]
+fn static_segments_stay_references() {
+    let mut definitions = catalog();
+    definitions.static_segments.push("invited".into());
+    let checked = check("invited && not churned", Kind::Segment, None, &definitions).unwrap();
+    let inlined = checked.expr.inline(&definitions);
+    assert_eq!(
+        print(&inlined),
+        "segment(\"invited\") && not (last_seen_minutes_ago > 43200)"
+    );
+    assert_eq!(inlined.segment_references(), ["invited"]);
+}
+
+#[test]
 fn result_types() {
     for (text, of) in [
         ("1 + 1", "number"),

@@ -100,6 +100,7 @@ impl Context for Person {
 pub struct Definitions {
     pub traits: HashMap<String, Expr>,
     pub segments: HashMap<String, Expr>,
+    pub static_segments: Vec<String>,
     pub events: Vec<String>,
     pub scores: Vec<String>,
 }
@@ -124,6 +125,9 @@ impl Catalog for Definitions {
     }
     fn segment_rule(&self, key: &str) -> Option<&Expr> {
         self.segments.get(key)
+    }
+    fn is_static_segment(&self, key: &str) -> bool {
+        self.static_segments.iter().any(|known| known == key)
     }
     fn trait_names(&self) -> Vec<String> {
         self.traits.keys().cloned().collect()
