@@ -68,7 +68,7 @@ impl Reader {
         if self.nodes > limits::NODES / 4 {
             return Err(place.error("the criteria have too many conditions", None));
         }
-        if place.depth > limits::DEPTH / 2 {
+        if place.depth > limits::DEPTH / 3 {
             return Err(place.error("the criteria are nested too deep", None));
         }
         let Json::Object(members) = json else {

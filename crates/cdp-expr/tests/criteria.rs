@@ -355,3 +355,100 @@ fn mistakes_are_explained() {
         );
     }
 }
+
+mod random {
+    use super::*;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+    use proptest::test_runner::{RngAlgorithm, RngSeed};
+
+    fn leaf() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            select(vec![
+                json!("ltv"),
+                json!("lastSeen"),
+                json!("firstSeen"),
+                json!("a.b"),
+                json!("30d"),
+                json!("7x"),
+                json!("2024-01-01"),
+                json!(""),
+                json!("it's \"x\"\n"),
+                json!(5),
+                json!(-1.50),
+                json!(1e300),
+                json!(null),
+                json!(true),
+                json!([1, "a", null]),
+                json!([]),
+                json!([1, 5]),
+                json!(["7d", "30d"]),
+                json!({}),
+            ]),
+            select(vec![
+                ">",
+                ">=",
+                "<",
+                "lte",
+                "==",
+                "=",
+                "ne",
+                "in",
+                "notIn",
+                "contains",
+                "not_contains",
+                "startsWith",
+                "endsWith",
+                "matches",
+                "exists",
+                "notExists",
+                "between",
+                "nope",
+            ])
+            .prop_map(|operator| json!(operator)),
+        ]
+    }
+
+    fn any_criteria() -> impl Strategy<Value = Value> {
+        leaf().prop_recursive(5, 40, 4, |inner| {
+            let member = select(vec![
+                "and", "or", "not", "all", "any", "none", "trait", "event", "segment", "operator",
+                "value", "window", "count", "where", "property", "syncTo",
+            ]);
+            let operator = select(vec![
+                "<", ">", "in", "exists", "between", "==", "contains", "matches",
+            ]);
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(member.prop_map(str::to_string), inner.clone(), 0..4)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+                (inner.clone(), operator, inner.clone())
+                    .prop_map(|(k, o, v)| json!({"trait": k, "operator": o, "value": v})),
+                (leaf(), leaf(), inner.clone())
+                    .prop_map(|(e, w, f)| json!({"event": e, "window": w, "where": f})),
+                prop::collection::vec(inner.clone(), 1..4)
+                    .prop_map(|items| json!({ "and": items })),
+                prop::collection::vec(inner, 1..4).prop_map(|items| json!({ "or": items })),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: 4000,
+            failure_persistence: None,
+            rng_algorithm: RngAlgorithm::ChaCha,
+            rng_seed: RngSeed::Fixed(3),
+            ..ProptestConfig::default()
+        })]
+
+        /// Whatever is accepted can be stored as text.
+        #[test]
+        fn what_is_read_can_be_written(json in any_criteria()) {
+            if let Ok(expr) = criteria(&json) {
+                let text = print(&expr);
+                prop_assert_eq!(cdp_expr::parse(&text), Ok(expr), "{}", text);
+            }
+        }
+    }
+}
