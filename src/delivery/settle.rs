@@ -37,8 +37,8 @@ pub struct Attempt {
 struct Changes<'a> {
     done: Vec<&'a Attempt>,
     later: Vec<Later<'a>>,
-    /// Retries that go back behind another message.
-    behind: Vec<&'a Attempt>,
+    /// People and messages that wait again behind another message, by destination.
+    behind: BTreeMap<i32, Vec<(i64, i64)>>,
     dead: Vec<Letter<'a>>,
     /// Destinations to pause, and why.
     refused: BTreeMap<i32, &'a str>,
@@ -68,7 +68,9 @@ pub fn settle(spi: &Spi, attempts: &[Attempt], finished_leases: &[i64], pending:
         remove(spi, *destination_id, rows)?;
     }
     postpone(spi, &changes.later)?;
-    put_behind(spi, &changes.behind)?;
+    for (destination_id, messages) in &changes.behind {
+        put_behind(spi, *destination_id, messages)?;
+    }
     release(spi, &removed, now)?;
     for (destination_id, reason) in &changes.refused {
         let reason = format!("the credentials are refused: {reason}");
@@ -113,7 +115,7 @@ fn decide<'a>(attempts: &'a [Attempt], now: Timestamp, tallies: &mut Tallies) ->
             }
             Outcome::Retry { .. } if attempt.behind => {
                 if row.retry {
-                    changes.behind.push(attempt);
+                    changes.behind.entry(attempt.target.id).or_default().push((row.profile_id, row.outbox_id));
                 }
             }
             // Nothing was sent, by no fault of the message: it stays where it is.
@@ -159,20 +161,20 @@ pub fn remove(spi: &Spi, destination_id: i32, rows: &[Row]) -> Result<()> {
     let fresh: Vec<i64> = rows.iter().filter(|row| !row.retry).map(|row| row.outbox_id).collect();
     if !fresh.is_empty() {
         spi.execute(
-            "DELETE FROM _cdp.deliveries AS d USING pg_catalog.unnest($2::pg_catalog.int8[]) AS k(outbox_id)
-             WHERE d.destination_id OPERATOR(pg_catalog.=) $1 AND d.outbox_id OPERATOR(pg_catalog.=) k.outbox_id",
+            "DELETE FROM _cdp.deliveries
+             WHERE destination_id OPERATOR(pg_catalog.=) $1 AND outbox_id OPERATOR(pg_catalog.=) ANY ($2)",
             &[Param::Int4(destination_id), Param::Int8Array(&fresh)],
         )?;
     }
     let (profiles, retries): (Vec<i64>, Vec<i64>) =
         rows.iter().filter(|row| row.retry).map(|row| (row.profile_id, row.outbox_id)).unzip();
     if !retries.is_empty() {
-        spi.execute(
+        spi.execute_hashed(
             "DELETE FROM _cdp.retries AS r
              USING ROWS FROM (pg_catalog.unnest($2::pg_catalog.int8[]), pg_catalog.unnest($3::pg_catalog.int8[]))
                    AS k(profile_id, outbox_id)
-             WHERE r.destination_id OPERATOR(pg_catalog.=) $1 AND r.profile_id OPERATOR(pg_catalog.=) k.profile_id
-               AND r.outbox_id OPERATOR(pg_catalog.=) k.outbox_id",
+             WHERE r.destination_id OPERATOR(pg_catalog.=) $1 AND r.profile_id OPERATOR(pg_catalog.=) ANY ($2)
+               AND r.profile_id OPERATOR(pg_catalog.=) k.profile_id AND r.outbox_id OPERATOR(pg_catalog.=) k.outbox_id",
             &[Param::Int4(destination_id), Param::Int8Array(&profiles), Param::Int8Array(&retries)],
         )?;
     }
@@ -206,7 +208,7 @@ fn postpone(spi: &Spi, all: &[Later]) -> Result<()> {
             Param::TextArray(&errors),
         ];
         if retry {
-            spi.execute(
+            spi.execute_hashed(
                 "UPDATE _cdp.retries AS r SET attempts = k.attempts, failures = k.failures, first_failed_at = k.first_failed_at,
                         next_attempt_at = k.next_attempt_at, last_error = k.last_error
                  FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.int4[]), pg_catalog.unnest($2::pg_catalog.int8[]),
@@ -214,12 +216,12 @@ fn postpone(spi: &Spi, all: &[Later]) -> Result<()> {
                                  pg_catalog.unnest($5::pg_catalog.int4[]), pg_catalog.unnest($6::pg_catalog.timestamptz[]),
                                  pg_catalog.unnest($7::pg_catalog.timestamptz[]), pg_catalog.unnest($8::pg_catalog.text[]))
                       AS k(destination_id, profile_id, outbox_id, attempts, failures, first_failed_at, next_attempt_at, last_error)
-                 WHERE r.destination_id OPERATOR(pg_catalog.=) k.destination_id
-                   AND r.profile_id OPERATOR(pg_catalog.=) k.profile_id AND r.outbox_id OPERATOR(pg_catalog.=) k.outbox_id",
+                 WHERE r.destination_id OPERATOR(pg_catalog.=) ANY ($1) AND r.profile_id OPERATOR(pg_catalog.=) ANY ($2)
+                   AND r.destination_id OPERATOR(pg_catalog.=) k.destination_id AND r.profile_id OPERATOR(pg_catalog.=) k.profile_id AND r.outbox_id OPERATOR(pg_catalog.=) k.outbox_id",
                 &params,
             )?;
         } else {
-            spi.execute(
+            spi.execute_hashed(
                 "WITH failed AS (
                      SELECT * FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.int4[]), pg_catalog.unnest($2::pg_catalog.int8[]),
                                  pg_catalog.unnest($3::pg_catalog.int8[]), pg_catalog.unnest($4::pg_catalog.int4[]),
@@ -228,8 +230,8 @@ fn postpone(spi: &Spi, all: &[Later]) -> Result<()> {
                          AS k(destination_id, profile_id, outbox_id, attempts, failures, first_failed_at, next_attempt_at, last_error)),
                  moved AS (
                      DELETE FROM _cdp.deliveries AS d USING failed AS k
-                     WHERE d.destination_id OPERATOR(pg_catalog.=) k.destination_id
-                       AND d.outbox_id OPERATOR(pg_catalog.=) k.outbox_id AND d.profile_id OPERATOR(pg_catalog.=) k.profile_id
+                     WHERE d.destination_id OPERATOR(pg_catalog.=) ANY ($1) AND d.outbox_id OPERATOR(pg_catalog.=) ANY ($3)
+                       AND d.destination_id OPERATOR(pg_catalog.=) k.destination_id AND d.outbox_id OPERATOR(pg_catalog.=) k.outbox_id AND d.profile_id OPERATOR(pg_catalog.=) k.profile_id
                      RETURNING d.outbox_id, d.created_at, d.profile_id, d.namespace_id, d.destination_id,
                                k.attempts, k.failures, k.first_failed_at, k.next_attempt_at, k.last_error)
                  INSERT INTO _cdp.retries (outbox_id, created_at, profile_id, namespace_id, destination_id,
@@ -243,21 +245,19 @@ fn postpone(spi: &Spi, all: &[Later]) -> Result<()> {
     Ok(())
 }
 
-/// Retries that came back because an earlier message of their person failed wait for that one.
-fn put_behind(spi: &Spi, attempts: &[&Attempt]) -> Result<()> {
-    if attempts.is_empty() {
+/// Messages that were let go wait again behind an earlier one of their person.
+pub fn put_behind(spi: &Spi, destination_id: i32, messages: &[(i64, i64)]) -> Result<()> {
+    if messages.is_empty() {
         return Ok(());
     }
-    let destinations: Vec<i32> = attempts.iter().map(|attempt| attempt.target.id).collect();
-    let profiles: Vec<i64> = attempts.iter().map(|attempt| attempt.row.profile_id).collect();
-    let ids: Vec<i64> = attempts.iter().map(|attempt| attempt.row.outbox_id).collect();
-    spi.execute(
+    let (profiles, ids): (Vec<i64>, Vec<i64>) = messages.iter().copied().unzip();
+    spi.execute_hashed(
         "UPDATE _cdp.retries AS r SET next_attempt_at = NULL
-         FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.int4[]), pg_catalog.unnest($2::pg_catalog.int8[]),
-                         pg_catalog.unnest($3::pg_catalog.int8[])) AS k(destination_id, profile_id, outbox_id)
-         WHERE r.destination_id OPERATOR(pg_catalog.=) k.destination_id
+         FROM ROWS FROM (pg_catalog.unnest($2::pg_catalog.int8[]), pg_catalog.unnest($3::pg_catalog.int8[]))
+              AS k(profile_id, outbox_id)
+         WHERE r.destination_id OPERATOR(pg_catalog.=) $1 AND r.profile_id OPERATOR(pg_catalog.=) ANY ($2)
            AND r.profile_id OPERATOR(pg_catalog.=) k.profile_id AND r.outbox_id OPERATOR(pg_catalog.=) k.outbox_id",
-        &[Param::Int4Array(&destinations), Param::Int8Array(&profiles), Param::Int8Array(&ids)],
+        &[Param::Int4(destination_id), Param::Int8Array(&profiles), Param::Int8Array(&ids)],
     )?;
     Ok(())
 }
@@ -283,6 +283,7 @@ fn release(spi: &Spi, removed: &BTreeMap<i32, Vec<Row>>, now: Timestamp) -> Resu
              WHERE h.destination_id OPERATOR(pg_catalog.=) p.destination_id AND h.profile_id OPERATOR(pg_catalog.=) p.profile_id
              ORDER BY h.outbox_id LIMIT $4) AS held
          WHERE first.next_attempt_at IS NULL AND r.next_attempt_at IS NULL
+           AND r.destination_id OPERATOR(pg_catalog.=) ANY ($1) AND r.profile_id OPERATOR(pg_catalog.=) ANY ($2)
            AND r.destination_id OPERATOR(pg_catalog.=) p.destination_id
            AND r.profile_id OPERATOR(pg_catalog.=) p.profile_id AND r.outbox_id OPERATOR(pg_catalog.=) held.outbox_id",
         &[Param::Int4Array(&destinations), Param::Int8Array(&profiles), Param::Timestamp(now), Param::Int8(RELEASED)],
