@@ -6,7 +6,7 @@ use crate::namespaces::{self, Namespace};
 use crate::pg::datum::Param;
 use crate::pg::function::{Call, Field, Returned};
 use crate::pg::spi::Spi;
-use crate::traits::define::{self, check_key, Defined, ExprOrError, SegmentRequest};
+use crate::traits::define::{self, check_key, Defined, ExprOrError, SegmentRequest, SegmentRule};
 
 /// `cdp.define_trait(key, expression, description, namespace)`
 pub fn define_trait(call: &Call) -> Result<Returned> {
@@ -26,7 +26,6 @@ pub fn define_segment(call: &Call) -> Result<Returned> {
     let rule = required(call, 1, "rule")?;
     let description = call.text(2);
     let sync_to = call.text_array(3).unwrap_or_default();
-    let rule = cdp_expr::parse(&rule).map_err(|error| define::expression_error(&error))?;
     Spi::connect(false, |spi| {
         let namespace = namespace(spi, call, 4)?;
         define::define_segment(
@@ -35,7 +34,7 @@ pub fn define_segment(call: &Call) -> Result<Returned> {
             &SegmentRequest {
                 key: &key,
                 name: None,
-                rule: &rule,
+                rule: SegmentRule::Text(&rule),
                 criteria: None,
                 description: description.as_deref(),
                 sync_to: &sync_to,
@@ -70,7 +69,7 @@ pub fn define_audience(call: &Call) -> Result<Returned> {
             &SegmentRequest {
                 key: &key,
                 name: Some(&name),
-                rule: &rule,
+                rule: SegmentRule::Criteria(&rule),
                 criteria: Some(&criteria),
                 description: None,
                 sync_to: &sync_to,

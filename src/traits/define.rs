@@ -72,8 +72,8 @@ pub fn event_names(spi: &Spi) -> Result<Vec<String>> {
 
 /// Parses and checks an expression against what is defined.
 pub fn check(spi: &Spi, catalog: &Catalog, what: Defined, key: Option<&str>, text: &str) -> std::result::Result<Checked, ExprOrError> {
-    let expr = cdp_expr::parse(text).map_err(ExprOrError::Expr)?;
-    check_expression(spi, catalog, what, key, &expr)
+    let names = catalog.names(event_names(spi).map_err(ExprOrError::Error)?);
+    cdp_expr::check(text, what.kind(), key, &names).map_err(ExprOrError::Expr)
 }
 
 /// As [`check`], for an expression that was not written as text.
@@ -254,11 +254,17 @@ pub fn define_trait(
     }
 }
 
+/// The rule of a segment: as text, or as made from JSON criteria.
+pub enum SegmentRule<'a> {
+    Text(&'a str),
+    Criteria(&'a Expr),
+}
+
 /// A segment as it was asked for.
 pub struct SegmentRequest<'a> {
     pub key: &'a str,
     pub name: Option<&'a str>,
-    pub rule: &'a Expr,
+    pub rule: SegmentRule<'a>,
     pub criteria: Option<&'a str>,
     pub description: Option<&'a str>,
     pub sync_to: &'a [String],
@@ -267,7 +273,10 @@ pub struct SegmentRequest<'a> {
 /// Stores a segment.
 pub fn define_segment(spi: &Spi, namespace: &Namespace, request: &SegmentRequest) -> Result<()> {
     let catalog = lock(spi, namespace)?;
-    let checked = check_expression(spi, &catalog, Defined::Segment, Some(request.key), request.rule)?;
+    let checked = match request.rule {
+        SegmentRule::Text(text) => check(spi, &catalog, Defined::Segment, Some(request.key), text)?,
+        SegmentRule::Criteria(expr) => check_expression(spi, &catalog, Defined::Segment, Some(request.key), expr)?,
+    };
     tell_warnings(&checked);
     crate::delivery::routes::check_destinations(spi, namespace, request.sync_to)?;
     let rule = cdp_expr::print(&checked.expr);
