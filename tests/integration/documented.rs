@@ -1,4 +1,4 @@
-//! The reference lists everything there is and nothing else: functions, views, settings, error codes.
+//! The reference lists everything there is and nothing else: error codes, settings, functions, views.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,7 +10,7 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// All source files under a folder, one after the other.
+/// All Rust sources under a folder, one after the other.
 fn sources(folder: &str) -> String {
     let mut all = String::new();
     golden::visit(&cdp_tests::repository().join(folder), &mut |path: &Path| {
@@ -24,63 +24,91 @@ fn sources(folder: &str) -> String {
 /// Fails with what is only in the one or only in the other.
 #[track_caller]
 fn same(page: &str, documented: &BTreeSet<String>, existing: &BTreeSet<String>) {
+    assert!(!existing.is_empty(), "nothing to compare {page} with");
     let missing: Vec<_> = existing.difference(documented).collect();
     let invented: Vec<_> = documented.difference(existing).collect();
     assert!(
         missing.is_empty() && invented.is_empty(),
-        "{page}: not documented: {missing:?}; documented, but there is no such thing: {invented:?}"
-    );
-    assert!(
-        !existing.is_empty(),
-        "nothing was found to compare {page} with"
+        "{page}\nnot documented: {missing:#?}\ndocumented, but there is no such thing: {invented:#?}"
     );
 }
 
-/// The words of `text` that `matches` says yes to, where a word is letters, digits, `_` and `.`.
-fn words(text: &str, matches: impl Fn(&str) -> bool) -> BTreeSet<String> {
-    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.'))
-        .map(|word| word.trim_matches('.'))
-        .filter(|word| matches(word))
-        .map(str::to_string)
-        .collect()
-}
-
-/// What the first column of a page's tables shows as code.
-fn first_column(page: &str) -> BTreeSet<String> {
-    read(page)
-        .lines()
+/// What the first column of the page's tables shows as code.
+fn first_column(text: &str) -> BTreeSet<String> {
+    text.lines()
         .filter_map(|line| line.strip_prefix("| `"))
         .filter_map(|rest| rest.split('`').next())
         .map(str::to_string)
         .collect()
 }
 
-fn is_error_code(word: &str) -> bool {
-    word.len() == 5 && word.starts_with("CD") && word[2..].bytes().all(|b| b.is_ascii_digit())
-}
-
 #[test]
 fn every_error_code_is_in_the_reference() {
-    let existing = words(&format!("{}{}", sources("crates"), sources("src")), is_error_code);
-    same(
-        "docs/reference/errors.md",
-        &first_column("docs/reference/errors.md"),
-        &existing,
-    );
+    let is_code = |word: &&str| {
+        word.len() == 5 && word.starts_with("CD") && word[2..].bytes().all(|b| b.is_ascii_digit())
+    };
+    let all = sources("crates") + &sources("src");
+    let existing = all
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(is_code)
+        .map(str::to_string)
+        .collect();
+    let page = "docs/reference/errors.md";
+    same(page, &first_column(&read(page)), &existing);
+}
+
+fn from_catalog(cluster: &Cluster, query: &str) -> BTreeSet<String> {
+    snapshot::column(&mut cluster.client("postgres"), query)
+        .into_iter()
+        .collect()
 }
 
 #[test]
-fn every_setting_is_in_the_reference() {
-    let cluster = Settings_with_library::start();
-    let existing = snapshot::column(
-        &mut cluster.client("postgres"),
+fn every_setting_function_and_view_is_in_the_reference() {
+    let cluster = Cluster::plain("documented");
+    cluster.execute("postgres", "CREATE EXTENSION cdp");
+
+    let page = "docs/reference/settings.md";
+    let existing = from_catalog(
+        &cluster,
         "SELECT name FROM pg_settings WHERE name LIKE 'cdp.%'",
-    )
-    .into_iter()
-    .collect();
-    same(
-        "docs/reference/settings.md",
-        &first_column("docs/reference/settings.md"),
-        &existing,
     );
+    same(page, &first_column(&read(page)), &existing);
+
+    // Every signature is in a block of text: name(arguments) → result, on one line or more, without casts.
+    let page = "docs/reference/functions.md";
+    let mut documented = BTreeSet::new();
+    for block in read(page).split("```text\n").skip(1) {
+        let block = block.split("```").next().unwrap_or_default();
+        let words: Vec<&str> = block.split_whitespace().collect();
+        for signature in words.join(" ").split(" cdp.") {
+            documented.insert(format!("cdp.{}", signature.trim_start_matches("cdp.")));
+        }
+    }
+    let existing = from_catalog(
+        &cluster,
+        r"SELECT replace(regexp_replace(
+             format('cdp.%I(%s) → %s', proname, pg_get_function_arguments(p.oid), pg_get_function_result(p.oid)),
+             '::(jsonb|text\[\]|text|timestamp with time zone|integer|boolean|bigint)', '', 'g'), 'timestamp with time zone', 'timestamptz')
+         FROM pg_proc AS p WHERE pronamespace = 'cdp'::regnamespace",
+    );
+    same(page, &documented, &existing);
+
+    // Each view is a section with a table of its columns.
+    let page = "docs/reference/tables.md";
+    let mut documented = BTreeSet::new();
+    for section in read(page).split("\n## ").skip(1) {
+        let name = section.lines().next().unwrap_or_default().trim_matches('`');
+        documented.extend(
+            first_column(section)
+                .iter()
+                .map(|column| format!("{name}.{column}")),
+        );
+    }
+    let existing = from_catalog(
+        &cluster,
+        "SELECT format('cdp.%s.%s', relname, attname) FROM pg_class AS c JOIN pg_attribute AS a ON attrelid = c.oid
+         WHERE relnamespace = 'cdp'::regnamespace AND relkind IN ('v', 'r', 'p') AND attnum > 0 AND NOT attisdropped",
+    );
+    same(page, &documented, &existing);
 }

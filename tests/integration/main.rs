@@ -4,6 +4,7 @@
 mod cdnow;
 mod crash;
 mod delivery;
+mod documented;
 mod harness;
 mod lifecycle;
 mod oracle;
