@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use cdp_tests::{golden, snapshot, Cluster};
+use cdp_tests::{golden, snapshot, Cluster, Settings};
 
 fn read(path: &str) -> String {
     let path = cdp_tests::repository().join(path);
@@ -65,7 +65,8 @@ fn from_catalog(cluster: &Cluster, query: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_setting_function_and_view_is_in_the_reference() {
-    let cluster = Cluster::plain("documented");
+    // Settings are known where the library is loaded.
+    let cluster = Settings::new("documented").preload("").start();
     cluster.execute("postgres", "CREATE EXTENSION cdp");
 
     let page = "docs/reference/settings.md";
@@ -80,9 +81,9 @@ fn every_setting_function_and_view_is_in_the_reference() {
     let mut documented = BTreeSet::new();
     for block in read(page).split("```text\n").skip(1) {
         let block = block.split("```").next().unwrap_or_default();
-        let words: Vec<&str> = block.split_whitespace().collect();
-        for signature in words.join(" ").split(" cdp.") {
-            documented.insert(format!("cdp.{}", signature.trim_start_matches("cdp.")));
+        // Lines that go on are indented.
+        for signature in block.trim_end().replace("\n    ", " ").lines() {
+            documented.insert(signature.to_string());
         }
     }
     let existing = from_catalog(
