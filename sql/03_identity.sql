@@ -19,6 +19,7 @@ CREATE TABLE _cdp.identifiers (
     kind_id integer NOT NULL,
     value text NOT NULL,
     profile_id bigint NOT NULL,
+    origin_id bigint NOT NULL,
     linked_at timestamptz NOT NULL,
     message_id text,
     rule text NOT NULL,
@@ -26,6 +27,7 @@ CREATE TABLE _cdp.identifiers (
 );
 CREATE INDEX identifiers_profile_id ON _cdp.identifiers (profile_id);
 COMMENT ON TABLE _cdp.identifiers IS 'Which profile an identifier belongs to, since when, and which message and rule linked it';
+COMMENT ON COLUMN _cdp.identifiers.origin_id IS 'Profile it was first linked to: merges leave it, so that they can be undone';
 
 CREATE TABLE _cdp.identity_demotions (
     profile_id bigint NOT NULL,
@@ -49,13 +51,16 @@ CREATE TABLE _cdp.profile_merges (
     PRIMARY KEY (absorbed_id)
 );
 CREATE INDEX profile_merges_survivor_id ON _cdp.profile_merges (survivor_id);
-COMMENT ON TABLE _cdp.profile_merges IS 'Merges in force: the profile that disappeared and the one it went into';
+COMMENT ON TABLE _cdp.profile_merges IS 'Merges in force: the profile that disappeared and the one it went into, which may have disappeared later';
 
 CREATE TABLE _cdp.profile_splits (
     profile_id bigint NOT NULL,
     other_profile_id bigint NOT NULL,
     namespace_id integer NOT NULL,
     split_at timestamptz NOT NULL,
+    kind_id integer,
+    value text,
     PRIMARY KEY (profile_id, other_profile_id)
 );
-COMMENT ON TABLE _cdp.profile_splits IS 'Pairs split by hand; identity resolution keeps them apart';
+COMMENT ON TABLE _cdp.profile_splits IS 'Pairs split by hand, both ways; identity resolution keeps them apart, also whom they are merged into';
+COMMENT ON COLUMN _cdp.profile_splits.value IS 'The identifier that was split off; null: a whole profile';

@@ -24,13 +24,15 @@ CREATE TABLE _cdp.events (
     context jsonb,
     integrations jsonb,
     original_timestamp timestamptz,
-    sent_at timestamptz
+    sent_at timestamptz,
+    other_ids jsonb
 ) PARTITION BY RANGE (ts);
 ALTER SEQUENCE _cdp.event_id_seq OWNED BY _cdp.events.event_id;
 COMMENT ON TABLE _cdp.events IS 'Every message taken, append-only, partitioned by month of ts';
 COMMENT ON COLUMN _cdp.events.type IS '0 track, 1 identify, 2 page, 3 screen, 4 group, 5 alias';
 COMMENT ON COLUMN _cdp.events.event_name_id IS 'Name of a track event; Page Viewed and Screen Viewed for pages and screens; 0 for the other calls';
 COMMENT ON COLUMN _cdp.events.profile_id IS 'Profile at the time of arrival; merges do not rewrite it';
+COMMENT ON COLUMN _cdp.events.other_ids IS 'Identifiers the message came with outside of the columns and of context, by kind';
 
 CREATE TABLE _cdp.message_ids (
     namespace_id integer NOT NULL,

@@ -43,10 +43,17 @@ CREATE TABLE _cdp.pending_folds (
     namespace_id integer NOT NULL,
     version integer NOT NULL,
     state bytea NOT NULL,
+    traits jsonb,
+    updated jsonb,
+    groups jsonb,
+    message_id text,
     PRIMARY KEY (profile_id, pending_id)
 );
 ALTER SEQUENCE _cdp.pending_id_seq OWNED BY _cdp.pending_folds.pending_id;
-COMMENT ON TABLE _cdp.pending_folds IS 'Events of a person whose row another transaction held; readers add them, the next writer folds them in';
+COMMENT ON TABLE _cdp.pending_folds IS 'Events, traits and groups of a person whose row another transaction held; readers add them, the next writer folds them in';
+COMMENT ON COLUMN _cdp.pending_folds.traits IS 'Traits of identify calls, with their times in updated (microseconds since 1970); null: events alone';
+COMMENT ON COLUMN _cdp.pending_folds.groups IS 'When each group was joined last (microseconds since 1970)';
+COMMENT ON COLUMN _cdp.pending_folds.message_id IS 'The message that changes of traits are put down to';
 
 CREATE TABLE _cdp.timers (
     profile_id bigint NOT NULL,
@@ -66,6 +73,16 @@ CREATE TABLE _cdp.groups (
     PRIMARY KEY (namespace_id, group_id)
 );
 COMMENT ON TABLE _cdp.groups IS 'Groups (companies, accounts) with their traits';
+
+CREATE TABLE _cdp.pending_group_traits (
+    namespace_id integer NOT NULL,
+    group_id text NOT NULL,
+    pending_id bigint NOT NULL DEFAULT pg_catalog.nextval('_cdp.pending_id_seq'::pg_catalog.regclass),
+    traits jsonb NOT NULL,
+    updated jsonb NOT NULL,
+    PRIMARY KEY (namespace_id, group_id, pending_id)
+);
+COMMENT ON TABLE _cdp.pending_group_traits IS 'Traits of a group whose row another transaction held, or, empty, the note that the group''s members have to be looked at';
 
 CREATE TABLE _cdp.group_members (
     profile_id bigint NOT NULL,

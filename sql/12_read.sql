@@ -221,8 +221,20 @@ CREATE VIEW cdp.events AS
     LEFT JOIN _cdp.profiles AS p ON p.profile_id OPERATOR(pg_catalog.=) e.profile_id;
 COMMENT ON VIEW cdp.events IS 'Every message taken, with the person it belongs to now';
 
+CREATE FUNCTION _cdp.sent_traits(profile_id bigint, namespace text) RETURNS jsonb
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_sent_traits';
+COMMENT ON FUNCTION _cdp.sent_traits(bigint, text) IS 'Traits of identify calls of a profile, with those that wait to be folded in';
+REVOKE ALL ON FUNCTION _cdp.sent_traits(bigint, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _cdp.sent_traits(bigint, text) TO cdp_reader, cdp_writer, cdp_admin;
+
 CREATE VIEW cdp.people AS
-    SELECT n.name AS namespace, p.profile_id, t.traits, p.first_seen, p.last_seen, p.event_count, p.created_at,
+    SELECT n.name AS namespace, p.profile_id,
+        CASE WHEN EXISTS (SELECT FROM _cdp.pending_folds AS f WHERE f.traits IS NOT NULL
+                AND f.profile_id OPERATOR(pg_catalog.=) ANY (p.profile_id OPERATOR(pg_catalog.||) p.absorbed))
+            THEN _cdp.sent_traits(p.profile_id, n.name) ELSE t.traits END AS traits,
+        p.first_seen, p.last_seen, p.event_count, p.created_at,
         (SELECT pg_catalog.array_agg(i.value ORDER BY i.linked_at, i.value) FROM _cdp.identifiers AS i
          WHERE i.profile_id OPERATOR(pg_catalog.=) p.profile_id AND i.kind_id OPERATOR(pg_catalog.=) 1) AS user_ids
     FROM _cdp.profiles AS p

@@ -12,6 +12,19 @@ COMMENT ON FUNCTION cdp.rebuild(text, text) IS 'Computes a person, or everybody,
 REVOKE ALL ON FUNCTION cdp.rebuild(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.rebuild(text, text) TO cdp_admin;
 
+CREATE FUNCTION cdp.unmerge(
+    id text,
+    identifier text,
+    kind text DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS TABLE (profile_id bigint, identifiers jsonb, events bigint)
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_unmerge';
+COMMENT ON FUNCTION cdp.unmerge(text, text, text, text) IS 'Takes an identifier, and all that came with it, off a person: undoes the merge that brought it, and keeps the two apart; returns both';
+REVOKE ALL ON FUNCTION cdp.unmerge(text, text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.unmerge(text, text, text, text) TO cdp_admin;
+
 CREATE FUNCTION cdp.run_due(
     max_seconds integer DEFAULT NULL
 ) RETURNS bigint

@@ -13,6 +13,7 @@ SELECT pg_catalog.pg_extension_config_dump('_cdp.quarantine', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.profiles', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.profile_traits', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.pending_folds', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.pending_group_traits', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.timers', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.groups', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.group_members', '');

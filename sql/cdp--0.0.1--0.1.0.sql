@@ -46,6 +46,7 @@ CREATE TABLE _cdp.identifiers (
     kind_id integer NOT NULL,
     value text NOT NULL,
     profile_id bigint NOT NULL,
+    origin_id bigint NOT NULL,
     linked_at timestamptz NOT NULL,
     message_id text,
     rule text NOT NULL,
@@ -53,6 +54,7 @@ CREATE TABLE _cdp.identifiers (
 );
 CREATE INDEX identifiers_profile_id ON _cdp.identifiers (profile_id);
 COMMENT ON TABLE _cdp.identifiers IS 'Which profile an identifier belongs to, since when, and which message and rule linked it';
+COMMENT ON COLUMN _cdp.identifiers.origin_id IS 'Profile it was first linked to: merges leave it, so that they can be undone';
 
 CREATE TABLE _cdp.identity_demotions (
     profile_id bigint NOT NULL,
@@ -76,16 +78,19 @@ CREATE TABLE _cdp.profile_merges (
     PRIMARY KEY (absorbed_id)
 );
 CREATE INDEX profile_merges_survivor_id ON _cdp.profile_merges (survivor_id);
-COMMENT ON TABLE _cdp.profile_merges IS 'Merges in force: the profile that disappeared and the one it went into';
+COMMENT ON TABLE _cdp.profile_merges IS 'Merges in force: the profile that disappeared and the one it went into, which may have disappeared later';
 
 CREATE TABLE _cdp.profile_splits (
     profile_id bigint NOT NULL,
     other_profile_id bigint NOT NULL,
     namespace_id integer NOT NULL,
     split_at timestamptz NOT NULL,
+    kind_id integer,
+    value text,
     PRIMARY KEY (profile_id, other_profile_id)
 );
-COMMENT ON TABLE _cdp.profile_splits IS 'Pairs split by hand; identity resolution keeps them apart';
+COMMENT ON TABLE _cdp.profile_splits IS 'Pairs split by hand, both ways; identity resolution keeps them apart, also whom they are merged into';
+COMMENT ON COLUMN _cdp.profile_splits.value IS 'The identifier that was split off; null: a whole profile';
 -- Events, the message ids already taken, and the messages that could not be taken.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
@@ -112,13 +117,15 @@ CREATE TABLE _cdp.events (
     context jsonb,
     integrations jsonb,
     original_timestamp timestamptz,
-    sent_at timestamptz
+    sent_at timestamptz,
+    other_ids jsonb
 ) PARTITION BY RANGE (ts);
 ALTER SEQUENCE _cdp.event_id_seq OWNED BY _cdp.events.event_id;
 COMMENT ON TABLE _cdp.events IS 'Every message taken, append-only, partitioned by month of ts';
 COMMENT ON COLUMN _cdp.events.type IS '0 track, 1 identify, 2 page, 3 screen, 4 group, 5 alias';
 COMMENT ON COLUMN _cdp.events.event_name_id IS 'Name of a track event; Page Viewed and Screen Viewed for pages and screens; 0 for the other calls';
 COMMENT ON COLUMN _cdp.events.profile_id IS 'Profile at the time of arrival; merges do not rewrite it';
+COMMENT ON COLUMN _cdp.events.other_ids IS 'Identifiers the message came with outside of the columns and of context, by kind';
 
 CREATE TABLE _cdp.message_ids (
     namespace_id integer NOT NULL,
@@ -1214,6 +1221,19 @@ CREATE FUNCTION cdp.rebuild(
 COMMENT ON FUNCTION cdp.rebuild(text, text) IS 'Computes a person, or everybody, from the events again; returns how many people';
 REVOKE ALL ON FUNCTION cdp.rebuild(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.rebuild(text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.unmerge(
+    id text,
+    identifier text,
+    kind text DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS TABLE (profile_id bigint, identifiers jsonb, events bigint)
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_unmerge';
+COMMENT ON FUNCTION cdp.unmerge(text, text, text, text) IS 'Takes an identifier, and all that came with it, off a person: undoes the merge that brought it, and keeps the two apart; returns both';
+REVOKE ALL ON FUNCTION cdp.unmerge(text, text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.unmerge(text, text, text, text) TO cdp_admin;
 
 CREATE FUNCTION cdp.run_due(
     max_seconds integer DEFAULT NULL

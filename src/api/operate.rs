@@ -1,9 +1,11 @@
 //! Operating: rebuild, due work, health.
 
-use super::namespace;
+use super::{namespace, required};
 use crate::delivery;
 use crate::error::Result;
-use crate::identity::resolve;
+use crate::identity::{resolve, unmerge};
+use crate::pg::clock;
+use crate::pg::datum::Param;
 use crate::pg::function::{Call, Field, Returned};
 use crate::pg::session;
 use crate::pg::spi::Spi;
@@ -57,4 +59,31 @@ pub fn health(_: &Call) -> Result<Returned> {
             .map(|(component, ok, detail)| vec![Field::Text(component), Field::Bool(ok), Field::Text(detail)])
             .collect(),
     ))
+}
+
+/// `cdp.unmerge(id, identifier, kind, namespace)`: rows (profile_id, identifiers, events) of the person, then of the
+/// one who was split off.
+pub fn unmerge(call: &Call) -> Result<Returned> {
+    let (id, identifier) = (required(call, 0, "id")?, required(call, 1, "identifier")?);
+    let kind = call.text(2);
+    Spi::connect(false, |spi| {
+        let namespace = namespace(spi, call, 3)?;
+        let parted = unmerge::unmerge(spi, &namespace, &id, &identifier, kind.as_deref(), clock::now()?)?;
+        spi.query(
+            "SELECT p.profile_id, \
+                 (SELECT pg_catalog.jsonb_object_agg(t.name, t.\"values\") FROM ( \
+                     SELECT k.name, pg_catalog.jsonb_agg(i.value ORDER BY i.linked_at, i.value) AS \"values\" FROM _cdp.identifiers AS i \
+                     JOIN _cdp.identifier_kinds AS k ON k.kind_id OPERATOR(pg_catalog.=) i.kind_id \
+                     WHERE i.profile_id OPERATOR(pg_catalog.=) p.profile_id GROUP BY k.name) AS t), \
+                 (SELECT pg_catalog.count(*) FROM _cdp.events AS e \
+                  WHERE e.profile_id OPERATOR(pg_catalog.=) ANY (p.profile_id OPERATOR(pg_catalog.||) p.absorbed)) \
+             FROM _cdp.profiles AS p WHERE p.profile_id OPERATOR(pg_catalog.=) ANY (ARRAY[$1, $2]) \
+             ORDER BY p.profile_id OPERATOR(pg_catalog.=) $2",
+            &[Param::Int8(parted.person), Param::Int8(parted.other)],
+        )?
+        .map(|row| {
+            Ok(vec![Field::Int8(row.i64(0)?), Field::optional_jsonb(row.optional_jsonb(1)), Field::Int8(row.i64(2)?)])
+        })
+    })
+    .map(Returned::Rows)
 }

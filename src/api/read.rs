@@ -146,6 +146,18 @@ pub fn traits_of(call: &Call) -> Result<Returned> {
     .map(Returned::Rows)
 }
 
+/// `_cdp.sent_traits(profile_id, namespace)`
+pub fn sent_traits(call: &Call) -> Result<Returned> {
+    let profile_id = call.i64(0).unwrap_or(0);
+    Spi::connect(true, |spi| {
+        let namespace = namespace(spi, call, 1)?;
+        let Some(mut reading) = Reading::of_profile(spi, namespace, profile_id)? else { return Ok(Field::Null) };
+        crate::traits::person::load_traits(spi, std::slice::from_mut(&mut reading.person))?;
+        Ok(Field::Jsonb(json(&reading.person.traits)))
+    })
+    .map(Returned::Value)
+}
+
 /// Rows (key, value, updated_at), by key.
 fn trait_rows(spi: &Spi, reading: Option<Reading>) -> Result<Vec<Vec<Field>>> {
     let Some(mut reading) = reading else { return Ok(Vec::new()) };
@@ -299,16 +311,7 @@ pub fn profile(call: &Call) -> Result<Returned> {
             .first(|row| Ok(row.optional_jsonb(0)))?
             .flatten()
             .unwrap_or_else(|| "{}".to_string());
-        let groups = spi
-            .query(
-                "SELECT pg_catalog.jsonb_object_agg(m.group_id, g.traits) FROM _cdp.group_members AS m \
-                 JOIN _cdp.groups AS g ON g.namespace_id OPERATOR(pg_catalog.=) m.namespace_id AND g.group_id OPERATOR(pg_catalog.=) m.group_id \
-                 WHERE m.profile_id OPERATOR(pg_catalog.=) $1",
-                &[Param::Int8(profile_id)],
-            )?
-            .first(|row| Ok(row.optional_jsonb(0)))?
-            .flatten()
-            .unwrap_or_else(|| "{}".to_string());
+        let groups = crate::identity::groups::of_person(spi, &reading.person)?.to_string();
         let context = reading.prepare(spi, all)?;
         let computed: serde_json::Map<String, serde_json::Value> = context
             .catalog

@@ -22,9 +22,10 @@ pub fn explain(spi: &Spi, profile_id: i64) -> Result<Vec<Vec<Field>>> {
              FROM _cdp.identity_demotions AS d JOIN _cdp.identifier_kinds AS k ON k.kind_id OPERATOR(pg_catalog.=) d.kind_id \
              WHERE d.profile_id OPERATOR(pg_catalog.=) $1 \
              UNION ALL \
-             SELECT s.split_at, 'split', NULL, NULL, s.other_profile_id, 'unmerge', NULL, \
+             SELECT s.split_at, 'split', k.name, s.value, s.other_profile_id, 'unmerge', NULL, \
                     pg_catalog.format('kept apart from profile %s', s.other_profile_id) \
-             FROM _cdp.profile_splits AS s WHERE s.profile_id OPERATOR(pg_catalog.=) $1 \
+             FROM _cdp.profile_splits AS s LEFT JOIN _cdp.identifier_kinds AS k ON k.kind_id OPERATOR(pg_catalog.=) s.kind_id \
+             WHERE s.profile_id OPERATOR(pg_catalog.=) $1 \
          ) AS t ORDER BY t.at, t.what, t.kind, t.value",
         &[Param::Int8(profile_id)],
     )?

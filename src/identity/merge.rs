@@ -34,7 +34,7 @@ pub fn merge(spi: &Spi, namespace: &Namespace, merges: &[Merge], now: Timestamp)
     }
     let catalog = catalog::current(spi, namespace)?;
     let calendar = namespace.calendar();
-    pending::absorb(spi, &mut people)?;
+    pending::absorb(spi, &mut people, now)?;
     backfill::fill(spi, &catalog, &calendar, &mut people)?;
     person::load_memberships(spi, &mut people)?;
 
@@ -53,7 +53,7 @@ pub fn merge(spi: &Spi, namespace: &Namespace, merges: &[Merge], now: Timestamp)
             (a, b) => a.or(b),
         };
         move_rows(spi, namespace, merge, now)?;
-        profile_traits::merge(spi, namespace, merge.survivor, merge.absorbed)?;
+        profile_traits::merge(spi, namespace.id, merge.survivor, merge.absorbed)?;
     }
     let mut survivors: Vec<Person> = by_id.into_values().filter(|p| merges.iter().any(|m| m.survivor == p.profile_id)).collect();
     survivors.sort_by_key(|p| p.profile_id);
@@ -102,7 +102,7 @@ fn move_rows(spi: &Spi, namespace: &Namespace, merge: &Merge, now: Timestamp) ->
     spi.execute(
         "WITH moved AS (DELETE FROM _cdp.group_members WHERE profile_id OPERATOR(pg_catalog.=) $2 RETURNING group_id, namespace_id, joined_at) \
          INSERT INTO _cdp.group_members AS m (profile_id, group_id, namespace_id, joined_at) SELECT $1, group_id, namespace_id, joined_at FROM moved \
-         ON CONFLICT (profile_id, group_id) DO UPDATE SET joined_at = LEAST(m.joined_at, EXCLUDED.joined_at)",
+         ON CONFLICT (profile_id, group_id) DO UPDATE SET joined_at = GREATEST(m.joined_at, EXCLUDED.joined_at)",
         &pair,
     )?;
     spi.execute("DELETE FROM _cdp.timers WHERE profile_id OPERATOR(pg_catalog.=) $1", &[Param::Int8(merge.absorbed)])?;

@@ -8,13 +8,15 @@ pub mod kinds;
 pub mod merge;
 pub mod profile_traits;
 pub mod resolve;
+pub mod unmerge;
 
 use crate::error::Result;
 use crate::ingest::quarantine::Reason;
 use crate::ingest::Arrived;
 use crate::namespaces::Namespace;
 use crate::pg::datum::Param;
-use crate::pg::spi::Spi;
+use crate::pg::session;
+use crate::pg::spi::{Rows, Spi};
 use cdp_identity::{MessageIdentifier, MessageIdentifiers, Plan, ProfileRef, Snapshot};
 use cdp_value::Timestamp;
 use kinds::Kinds;
@@ -122,51 +124,85 @@ impl Writer<'_> {
             messages.iter().flat_map(|m| m.identifiers.iter().map(|i| (i.value.as_str(), i.kind))).collect();
         let values: Vec<&str> = wanted.iter().map(|w| w.0).collect();
         let kinds: Vec<i32> = wanted.iter().map(|w| w.1).collect();
-        let mut snapshot = Snapshot::new();
-        let mut rows = self.spi.query(
+        let mut rows = self.read(
             "SELECT w.kind_id, w.value, i.profile_id \
              FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) AS w (value, kind_id) \
              CROSS JOIN LATERAL (SELECT i.profile_id FROM _cdp.identifiers AS i WHERE i.namespace_id OPERATOR(pg_catalog.=) $1 \
                   AND i.value OPERATOR(pg_catalog.=) w.value AND i.kind_id OPERATOR(pg_catalog.=) w.kind_id OFFSET 0) AS i",
             &[Param::Int4(self.namespace.id), Param::TextArray(&values), Param::Int4Array(&kinds)],
         )?;
+        let mut owners = Vec::new();
         while rows.advance() {
             let profile_id = rows.i64(2)?;
             if !self.unborn.contains(&profile_id) {
-                snapshot.add_owner(rows.i32(0)?, rows.text(1)?, profile_id);
+                owners.push((rows.i32(0)?, rows.text(1)?, profile_id));
             }
         }
-        let in_question: Vec<i64> = snapshot.in_question(messages).into_iter().collect();
-        if !in_question.is_empty() {
-            self.look_closer(&mut snapshot, &in_question)?;
+        let mut survivors: HashMap<i64, i64> = HashMap::new();
+        loop {
+            let mut snapshot = Snapshot::new();
+            for (kind, value, profile_id) in &owners {
+                snapshot.add_owner(*kind, value.as_str(), survivors.get(profile_id).copied().unwrap_or(*profile_id));
+            }
+            let in_question: Vec<i64> = snapshot.in_question(messages).into_iter().collect();
+            if in_question.is_empty() || self.look_closer(&mut snapshot, &in_question, &mut survivors)? {
+                return Ok(snapshot);
+            }
         }
-        Ok(snapshot)
     }
 
-    fn look_closer(&self, snapshot: &mut Snapshot, profile_ids: &[i64]) -> Result<()> {
+    /// Reads what is committed by now: somebody who came first is found, not run into, also by a transaction
+    /// that has an older snapshot for everything else.
+    fn read(&self, sql: &'static str, parameters: &[Param]) -> Result<Rows> {
+        if session::has_transaction_snapshot() {
+            self.spi.query_latest(sql, parameters)
+        } else {
+            self.spi.query(sql, parameters)
+        }
+    }
+
+    /// Adds all about the profiles in question. False when some of them were merged while they got an identifier:
+    /// then `survivors` tells into whom.
+    fn look_closer(
+        &self,
+        snapshot: &mut Snapshot,
+        profile_ids: &[i64],
+        survivors: &mut HashMap<i64, i64>,
+    ) -> Result<bool> {
         let parameters = [Param::Int8Array(profile_ids)];
-        let mut rows = self.spi.query(
-            "SELECT profile_id, created_at FROM _cdp.profiles WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1)",
+        let mut rows = self.read(
+            "SELECT profile_id, created_at, merged_into FROM _cdp.profiles WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1)",
             &parameters,
         )?;
+        let before = survivors.len();
         while rows.advance() {
             snapshot.add_profile(rows.i64(0)?, rows.timestamp(1)?);
+            if let Some(survivor) = rows.optional_i64(2) {
+                survivors.insert(rows.i64(0)?, survivor);
+            }
         }
-        let mut rows = self.spi.query(
+        if survivors.len() > before {
+            return Ok(false);
+        }
+        let mut rows = self.read(
             "SELECT profile_id, kind_id, linked_at FROM _cdp.identifiers WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1)",
             &parameters,
         )?;
         while rows.advance() {
             snapshot.add_linked(rows.i64(0)?, rows.i32(1)?, rows.timestamp(2)?);
         }
-        let mut rows = self.spi.query(
-            "SELECT profile_id, other_profile_id FROM _cdp.profile_splits WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1)",
+        // Whoever was split from a profile stays apart from whom either was merged into.
+        let mut rows = self.read(
+            "SELECT p.profile_id, COALESCE(o.merged_into, s.other_profile_id) FROM _cdp.profiles AS p \
+             JOIN _cdp.profile_splits AS s ON s.profile_id OPERATOR(pg_catalog.=) ANY (p.profile_id OPERATOR(pg_catalog.||) p.absorbed) \
+             LEFT JOIN _cdp.profiles AS o ON o.profile_id OPERATOR(pg_catalog.=) s.other_profile_id \
+             WHERE p.profile_id OPERATOR(pg_catalog.=) ANY ($1)",
             &parameters,
         )?;
         while rows.advance() {
             snapshot.add_split(rows.i64(0)?, rows.i64(1)?);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Writes what the plan decided; None when a concurrent session was first and the plan is void.
@@ -211,11 +247,17 @@ impl Writer<'_> {
     /// Gives identifiers to people; false when somebody else took one of them meanwhile.
     fn link(&mut self, plan: &Plan, ids: &Ids) -> Result<bool> {
         // Sorted, so that two sessions that bring the same identifiers cannot deadlock.
-        let mut links: BTreeMap<(&str, i32), (i64, Timestamp, usize, &'static str)> = BTreeMap::new();
+        let mut links: BTreeMap<(&str, i32), (i64, Timestamp, usize, &'static str, i64)> = BTreeMap::new();
         for link in &plan.links {
             let owner = ids.of(plan.resolved(link.profile));
+            // A profile that this batch makes and merges at once never exists.
+            let origin = match link.profile {
+                ProfileRef::Existing(id) => id,
+                ProfileRef::New(_) => owner,
+            };
             let at = self.batch.get(link.message).map_or(self.now, |a| a.message.timestamp);
-            links.entry((link.value.as_str(), link.kind)).or_insert((owner, at, link.message, link.rule.as_str()));
+            let link_row = (owner, at, link.message, link.rule.as_str(), origin);
+            links.entry((link.value.as_str(), link.kind)).or_insert(link_row);
         }
         for (mine, inserted) in [(true, false), (false, true)] {
             let chosen: Vec<_> = links
@@ -228,10 +270,12 @@ impl Writer<'_> {
             let values: Vec<&str> = chosen.iter().map(|(key, _)| key.0).collect();
             let kinds: Vec<i32> = chosen.iter().map(|(key, _)| key.1).collect();
             let owners: Vec<i64> = chosen.iter().map(|(_, link)| link.0).collect();
+            let origins: Vec<i64> = chosen.iter().map(|(_, link)| link.4).collect();
             if !inserted {
                 self.spi.execute_hashed(
-                    "UPDATE _cdp.identifiers AS i SET profile_id = w.profile_id \
-                     FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) AS w (value, kind_id, profile_id) \
+                    "UPDATE _cdp.identifiers AS i SET profile_id = w.profile_id, origin_id = w.origin_id \
+                     FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5)) \
+                          AS w (value, kind_id, profile_id, origin_id) \
                      WHERE i.namespace_id OPERATOR(pg_catalog.=) $1 AND i.value OPERATOR(pg_catalog.=) ANY ($2) \
                            AND i.value OPERATOR(pg_catalog.=) w.value AND i.kind_id OPERATOR(pg_catalog.=) w.kind_id",
                     &[
@@ -239,6 +283,7 @@ impl Writer<'_> {
                         Param::TextArray(&values),
                         Param::Int4Array(&kinds),
                         Param::Int8Array(&owners),
+                        Param::Int8Array(&origins),
                     ],
                 )?;
                 continue;
@@ -248,9 +293,9 @@ impl Writer<'_> {
                 chosen.iter().map(|(_, link)| self.batch.get(link.2).map_or("", |a| a.message_id.as_str())).collect();
             let rules: Vec<&str> = chosen.iter().map(|(_, link)| link.3).collect();
             let rows = self.spi.query(
-                "INSERT INTO _cdp.identifiers (namespace_id, value, kind_id, profile_id, linked_at, message_id, rule) \
+                "INSERT INTO _cdp.identifiers (namespace_id, value, kind_id, profile_id, linked_at, message_id, rule, origin_id) \
                  SELECT $1, t.* FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), \
-                     pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7)) AS t \
+                     pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8)) AS t \
                  ON CONFLICT DO NOTHING RETURNING kind_id, value, profile_id",
                 &[
                     Param::Int4(self.namespace.id),
@@ -260,6 +305,7 @@ impl Writer<'_> {
                     Param::TimestampArray(&times),
                     Param::TextArray(&message_ids),
                     Param::TextArray(&rules),
+                    Param::Int8Array(&origins),
                 ],
             )?;
             let all = rows.processed as usize == chosen.len();

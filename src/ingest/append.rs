@@ -1,6 +1,6 @@
 //! Stage 6: messages become rows of `_cdp.events`.
 
-use super::{names, partitions, Accepted};
+use super::{names, partitions, stored, Accepted};
 use crate::error::Result;
 use crate::pg::datum::Param;
 use crate::pg::spi::Spi;
@@ -15,6 +15,18 @@ pub fn type_code(kind: MessageType) -> i16 {
         MessageType::Screen => 3,
         MessageType::Group => 4,
         MessageType::Alias => 5,
+    }
+}
+
+/// The call for which a number of `_cdp.events.type` stands.
+pub fn type_of(code: i16) -> MessageType {
+    match code {
+        1 => MessageType::Identify,
+        2 => MessageType::Page,
+        3 => MessageType::Screen,
+        4 => MessageType::Group,
+        5 => MessageType::Alias,
+        _ => MessageType::Track,
     }
 }
 
@@ -47,15 +59,18 @@ pub fn append(spi: &Spi, namespace_id: i32, batch: &[Accepted]) -> Result<()> {
     });
     let contexts = text(|a| a.message.context.as_ref().map(Document::text));
     let integrations = text(|a| a.message.integrations.as_ref().map(Document::text));
+    let other_ids: Vec<Option<String>> = batch.iter().map(|a| stored::other_ids(&a.message)).collect();
+    let other_ids: Vec<Option<&str>> = other_ids.iter().map(Option::as_deref).collect();
     let original: Vec<Option<i64>> = each.clone().map(|a| a.message.original_timestamp).collect();
     let sent: Vec<Option<i64>> = each.map(|a| a.message.sent_at).collect();
     spi.execute(
         "INSERT INTO _cdp.events (namespace_id, profile_id, ts, received_at, event_name_id, type, message_id, user_id, anonymous_id, \
-             name, category, group_id, previous_id, properties, context, integrations, original_timestamp, sent_at) \
+             name, category, group_id, previous_id, properties, context, integrations, original_timestamp, sent_at, other_ids) \
          SELECT $1, t.* FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), \
              pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), pg_catalog.unnest($9), pg_catalog.unnest($10), \
              pg_catalog.unnest($11), pg_catalog.unnest($12), pg_catalog.unnest($13), pg_catalog.unnest($14), pg_catalog.unnest($15), \
-             pg_catalog.unnest($16), pg_catalog.unnest($17), pg_catalog.unnest($18)) AS t",
+             pg_catalog.unnest($16), pg_catalog.unnest($17), pg_catalog.unnest($18), \
+             pg_catalog.unnest($19)) AS t",
         &[
             Param::Int4(namespace_id),
             Param::Int8Array(&profile_ids),
@@ -75,6 +90,7 @@ pub fn append(spi: &Spi, namespace_id: i32, batch: &[Accepted]) -> Result<()> {
             Param::JsonbArray(&integrations),
             Param::OptionalTimestampArray(&original),
             Param::OptionalTimestampArray(&sent),
+            Param::JsonbArray(&other_ids),
         ],
     )?;
     Ok(())

@@ -9,6 +9,7 @@ pub mod inbox;
 pub mod names;
 pub mod partitions;
 pub mod quarantine;
+pub mod stored;
 
 use crate::delivery::routes;
 use crate::error::Result;

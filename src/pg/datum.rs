@@ -13,6 +13,7 @@ pub enum Param<'a> {
     Int8(i64),
     Text(&'a str),
     OptionalText(Option<&'a str>),
+    OptionalInt4(Option<i32>),
     OptionalInt8(Option<i64>),
     Bytes(&'a [u8]),
     Timestamp(Timestamp),
@@ -41,7 +42,7 @@ impl Param<'_> {
     pub fn oid(&self) -> Oid {
         match self {
             Param::Bool(_) => pg_sys::BOOLOID,
-            Param::Int4(_) => pg_sys::INT4OID,
+            Param::Int4(_) | Param::OptionalInt4(_) => pg_sys::INT4OID,
             Param::Int8(_) | Param::OptionalInt8(_) => pg_sys::INT8OID,
             Param::Text(_) | Param::OptionalText(_) => pg_sys::TEXTOID,
             Param::Bytes(_) => pg_sys::BYTEAOID,
@@ -65,6 +66,7 @@ impl Param<'_> {
             Param::Bool(v) => Some(Datum::from(*v)),
             Param::Int4(v) => Some(Datum::from(*v)),
             Param::Int8(v) => Some(Datum::from(*v)),
+            Param::OptionalInt4(v) => v.map(Datum::from),
             Param::OptionalInt8(v) => v.map(Datum::from),
             Param::Text(v) => Some(varlena(v.as_bytes())),
             Param::OptionalText(v) => v.map(|t| varlena(t.as_bytes())),

@@ -62,6 +62,7 @@ functions! {
     cdp_explain_decision, pg_finfo_cdp_explain_decision => crate::api::explain::explain_decision;
     cdp_health, pg_finfo_cdp_health => crate::api::operate::health;
     cdp_metrics, pg_finfo_cdp_metrics => crate::api::metrics::metrics;
+    cdp_unmerge, pg_finfo_cdp_unmerge => crate::api::operate::unmerge;
     cdp_rebuild, pg_finfo_cdp_rebuild => crate::api::operate::rebuild;
     cdp_run_due, pg_finfo_cdp_run_due => crate::api::operate::run_due;
     cdp_define_destination, pg_finfo_cdp_define_destination => crate::api::destinations::define_destination;

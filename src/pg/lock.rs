@@ -31,6 +31,14 @@ pub fn try_destination(relation: u32, destination_id: i32) -> bool {
     try_lock(&tag(database, relation, destination_id as u32), pg_sys::ExclusiveLock)
 }
 
+/// Makes this transaction the only one that makes rows of new groups that hash to a slot. False when another
+/// one is at it. `relation` is the oid of `_cdp.groups`.
+pub fn try_group_slot(relation: u32, slot: u32) -> bool {
+    // SAFETY: reads a global of the process.
+    let database = unsafe { pg_sys::MyDatabaseId };
+    try_lock(&tag(database, relation, slot), pg_sys::ExclusiveLock)
+}
+
 /// Oid of the extension in this database; None when it is not there.
 pub fn extension() -> Option<Oid> {
     // SAFETY: called inside a transaction.

@@ -29,6 +29,7 @@ unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _: *mut c_voi
             crate::ingest::inbox::forget(0);
             crate::traits::catalog::forget();
             crate::ingest::names::forget();
+            crate::identity::kinds::forget();
             super::wake::forget();
         }
         pg_sys::XactEvent::XACT_EVENT_PREPARE => super::wake::forget(),
@@ -46,5 +47,6 @@ unsafe extern "C-unwind" fn at_subtransaction_end(
         crate::ingest::inbox::forget(subtransaction);
         crate::traits::catalog::forget();
         crate::ingest::names::forget();
+        crate::identity::kinds::forget();
     }
 }

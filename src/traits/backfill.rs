@@ -13,7 +13,7 @@ use super::pending;
 use super::person::{self, Person};
 use crate::error::Result;
 use crate::guc;
-use crate::identity::groups;
+use crate::identity::{attributes, groups};
 use crate::ingest::names;
 use crate::namespaces::{self, Namespace};
 use crate::pg::clock;
@@ -220,10 +220,11 @@ pub fn bring_up_to_date(
     let catalog = catalog::current(spi, namespace)?;
     let calendar = namespace.calendar();
     let now = clock::now()?;
-    let mut people = if rebuild { person::lock_waiting(spi, ids)? } else { person::lock(spi, ids)? };
+    let mut people = if rebuild { person::lock_whatever_state(spi, ids)? } else { person::lock(spi, ids)? };
     pending::absorb(spi, &mut people, now)?;
     if rebuild {
         people.iter_mut().for_each(engine::reset);
+        attributes::rebuild(spi, namespace.id, &people, &cause.as_text(), now)?;
     }
     fill(spi, &catalog, &calendar, &mut people)?;
     evaluate::load_references(spi, &catalog, &mut people)?;

@@ -127,6 +127,6 @@ pub fn read<'a>(
 
 /// Properties as a value; missing ones are an empty object.
 pub fn properties_value(text: Option<&str>) -> Value {
-    text.and_then(|t| serde_json::from_str::<serde_json::Value>(t).ok())
+    text.and_then(crate::ingest::stored::json)
         .map_or_else(|| Value::Object(Vec::new()), |json| Value::from_json(&json))
 }

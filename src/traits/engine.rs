@@ -1,7 +1,6 @@
 //! Folds a batch of events into the people they belong to, and everything that follows from it.
 
 use super::catalog::{self, Catalog};
-use super::computed::Computed;
 use super::edges::{self, properties_value};
 use super::evaluate::{self, Cause, Change, Scope, Task};
 use super::person::{self, Person};
@@ -83,7 +82,7 @@ pub fn fold_batch(
     }
 
     let mut changes = evaluate::advance(spi, &catalog, &calendar, &mut people.held, now)?;
-    let tasks = fold(&catalog, &calendar, &mut people, &events, identity, &causes, now)?;
+    let tasks = fold(&catalog, &calendar, &mut people, &events, &causes, now)?;
     {
         let mut held: Vec<&mut Person> = people.held.iter_mut().collect();
         changes.extend(evaluate::evaluate(spi, &catalog, &calendar, &mut held, &tasks)?);
@@ -147,7 +146,6 @@ fn fold(
     calendar: &dyn Calendar,
     people: &mut People,
     events: &[Event],
-    identity: &IdentityChanges,
     causes: &BTreeMap<i64, Cause>,
     now: Timestamp,
 ) -> Result<Vec<Task>> {
@@ -217,11 +215,10 @@ pub fn finish(
     routes::send_changes(spi, catalog, namespace, people, changes, now)
 }
 
-/// Computes people from their events alone, forgetting state, values and pending folds; memberships
-/// stay, so that only real differences count as changes.
+/// Makes a person be computed from the events alone. Values and memberships stay, so that only real differences
+/// count as changes.
 pub fn reset(person: &mut Person) {
     person.version = -1;
     person.state = cdp_state::State::default();
-    person.computed = Computed::default();
     person.due = None;
 }

@@ -9,6 +9,7 @@ mod plan;
 mod resolve;
 mod rules;
 mod snapshot;
+mod split;
 
 pub use blocked::{BlockedPattern, BlockedValues, PatternError};
 pub use plan::{
@@ -18,3 +19,4 @@ pub use plan::{
 pub use resolve::plan;
 pub use rules::{KindId, KindRule, Rules, EMAIL, USER_ID};
 pub use snapshot::{ProfileRef, Snapshot};
+pub use split::{split, History, NothingElse, OwnIdentifier, Part, PastMerge, Side, Split};
