@@ -63,6 +63,8 @@ pub struct Batch {
 pub struct Claim {
     pub destination_id: i32,
     pub batch: Option<Batch>,
+    /// Messages that are not in the outbox: a restore is under way, or somebody deleted them.
+    pub lost: (Rc<Target>, Vec<Row>),
     /// Waiting messages up to this id were looked at.
     pub scanned: i64,
     /// First waiting message of people who have one on its way.
@@ -126,7 +128,10 @@ struct Choice<'a> {
     scanned: i64,
     passed_over: HashMap<i64, i64>,
     taken: Vec<Row>,
+    /// Messages of the queue that have to wait behind one that failed.
     aside: Vec<i64>,
+    /// Messages that were let go and have to wait again, with their people.
+    behind: Vec<(i64, i64)>,
     more: bool,
 }
 
@@ -141,6 +146,7 @@ impl<'a> Choice<'a> {
             passed_over: HashMap::new(),
             taken: Vec::new(),
             aside: Vec::new(),
+            behind: Vec::new(),
             more: false,
         }
     }
@@ -162,11 +168,13 @@ impl<'a> Choice<'a> {
     /// Takes candidates in order; `blockers` are the first messages of people that cannot be taken.
     fn decide(&mut self, blockers: &HashMap<(i32, i64), i64>) {
         self.candidates.sort_unstable_by_key(|row| row.outbox_id);
-        self.more = !self.at_end;
+        self.more |= !self.at_end;
         for row in std::mem::take(&mut self.candidates) {
             let blocker = blockers.get(&(self.wish.target.id, row.profile_id));
             if blocker.is_some_and(|blocker| *blocker < row.outbox_id) {
-                if !row.retry {
+                if row.retry {
+                    self.behind.push((row.profile_id, row.outbox_id));
+                } else {
                     self.aside.push(row.outbox_id);
                 }
             } else if self.taken.len() < self.wish.room {
@@ -190,6 +198,7 @@ impl<'a> Choice<'a> {
         let (mut rows, mut messages, mut bytes) = (Vec::new(), Vec::new(), 0);
         let taken = std::mem::take(&mut self.taken);
         let mut lost = Vec::new();
+        let mut lost_people = HashSet::new();
         for group in taken.chunks(PAYLOADS) {
             if bytes >= self.wish.bytes {
                 self.more = true;
@@ -199,18 +208,18 @@ impl<'a> Choice<'a> {
             let mut found = payloads(spi, group)?;
             for row in group {
                 match found.remove(&row.outbox_id) {
+                    Some(_) if lost_people.contains(&row.profile_id) => self.rewind(row),
                     Some((message, length)) => {
                         bytes += length;
                         rows.push(row.clone());
                         messages.push(message);
                     }
-                    None => lost.push(row.clone()),
+                    None => {
+                        lost_people.insert(row.profile_id);
+                        lost.push(row.clone());
+                    }
                 }
             }
-        }
-        if !lost.is_empty() {
-            pgrx::warning!("cdp: {} messages for \"{}\" are gone from _cdp.outbox", lost.len(), self.wish.target.key);
-            super::settle::remove(spi, destination_id, &lost)?;
         }
         let mut batch = None;
         if !rows.is_empty() {
@@ -220,7 +229,8 @@ impl<'a> Choice<'a> {
             };
             batch = Some(Batch { target: Rc::clone(&self.wish.target), lease_id, rows, messages, bytes });
         }
-        Ok(Claim { destination_id, batch, scanned: self.scanned, passed_over: self.passed_over, more: self.more })
+        let lost = (Rc::clone(&self.wish.target), lost);
+        Ok(Claim { destination_id, batch, lost, scanned: self.scanned, passed_over: self.passed_over, more: self.more })
     }
 }
 
@@ -250,10 +260,16 @@ fn due(spi: &Spi, choices: &mut [Choice], now: Timestamp) -> Result<()> {
             retry: true,
         };
         if let Some(choice) = choices.get_mut(rows.i64(0)? as usize - 1) {
-            if !choice.is_busy(row.profile_id) {
+            if choice.is_busy(row.profile_id) {
+                // Looked at again when that one is settled, wherever the queue is looked at then.
+                choice.passed_over.entry(row.profile_id).or_insert(i64::MAX);
+            } else {
                 choice.candidates.push(row);
             }
         }
+    }
+    for choice in choices {
+        choice.more = choice.candidates.len() >= choice.wish.room;
     }
     Ok(())
 }
@@ -355,6 +371,9 @@ fn put_aside(spi: &Spi, choices: &[Choice]) -> Result<()> {
             ids.push(choice.wish.target.id);
             messages.push(*outbox_id);
         }
+    }
+    for choice in choices {
+        super::settle::put_behind(spi, choice.wish.target.id, &choice.behind)?;
     }
     if ids.is_empty() {
         return Ok(());

@@ -10,6 +10,7 @@ use super::targets::{Target, Targets};
 use crate::error::{state, Error, Result};
 use crate::guc;
 use crate::pg::clock;
+use crate::pg::datum::Param;
 use crate::pg::spi::Spi;
 use cdp_delivery::{Client, ClientOptions, Driver, Job, Outcome};
 use std::collections::{HashMap, HashSet};
@@ -25,6 +26,12 @@ const START_WITHIN: Duration = Duration::from_secs(30);
 
 /// Looking at the queue from its beginning may take one part in so many of the time.
 const FULL_LOOK_SHARE: u32 = 20;
+
+/// A message that is not in the outbox is looked for again after so long.
+const LOST_DELAY: Duration = Duration::from_secs(60);
+
+/// The driver counts its jobs from one.
+const NO_JOB: u64 = 0;
 
 /// One batch on its way.
 struct Flight {
@@ -65,7 +72,7 @@ pub struct Engine {
     ended: Vec<Ended>,
     tallies: Tallies,
     full_look_at: Instant,
-    /// When the earliest of the messages that wait for a next attempt is due.
+    /// When the next message that failed is due.
     next_due: Option<Instant>,
 }
 
@@ -122,17 +129,25 @@ impl Engine {
 
     /// Takes what can be sent now. `wishes_for` may leave out destinations.
     pub fn claim(&mut self, spi: &Spi, lease: Option<Duration>) -> Result<Claimed> {
-        self.targets.refresh(spi)?;
+        for changed in self.targets.refresh(spi)? {
+            // What was learnt about the old definition (refused credentials, a breaker) may be wrong now.
+            self.driver.forget(&changed.to_string());
+        }
         let full = Instant::now() >= self.full_look_at;
-        let wishes: Vec<Wish> =
-            self.targets.all().into_iter().filter_map(|target| self.wish(target, full)).collect();
+        let mut wishes = Vec::new();
+        for target in self.targets.all() {
+            match self.wish(Rc::clone(&target), full) {
+                Some(wish) => wishes.push(wish),
+                None => self.lanes.entry(target.id).or_default().more = true,
+            }
+        }
         let before = Instant::now();
         let claims = claim::claim(spi, self.targets.relation(), &wishes, lease)?;
         if full {
             self.full_look_at = Instant::now() + before.elapsed() * FULL_LOOK_SHARE;
         }
-        let open: Vec<i32> = self.targets.all().iter().map(|target| target.id).collect();
-        self.next_due = next_due(spi, &open)?;
+        let asked: Vec<i32> = wishes.iter().map(|wish| wish.target.id).collect();
+        self.next_due = next_due(spi, &asked)?;
         Ok(Claimed(claims))
     }
 
@@ -140,8 +155,8 @@ impl Engine {
         let lane = self.lanes.get(&target.id);
         let held = lane.map_or(0, |lane| lane.messages);
         let ready = match self.driver.readiness(&target.lane()) {
-            Some(readiness) if self.is_current(&target) => readiness.messages,
-            _ => target.limits.batch_size.saturating_mul(target.limits.concurrency).saturating_mul(2),
+            Some(readiness) => readiness.messages,
+            None => target.limits.batch_size.saturating_mul(target.limits.concurrency).saturating_mul(2),
         };
         let room = ready.min(guc::delivery_batch().saturating_sub(held));
         let in_all: usize = self.lanes.values().map(|lane| lane.bytes).sum();
@@ -159,11 +174,6 @@ impl Engine {
         })
     }
 
-    /// Whether the driver's lane is that of the present definition.
-    fn is_current(&self, target: &Target) -> bool {
-        self.flights.values().filter(|flight| flight.target.id == target.id).all(|f| f.target.generation == target.generation)
-    }
-
     /// Sends what was taken; call it when the claim is committed.
     pub fn send(&mut self, claimed: Claimed) -> usize {
         let mut sent = 0;
@@ -177,6 +187,13 @@ impl Engine {
             if let Some(batch) = claim.batch {
                 sent += batch.rows.len();
                 self.push(batch);
+            }
+            let (target, rows) = claim.lost;
+            for row in rows {
+                let reason = "the message is not in _cdp.outbox".to_string();
+                let outcome = Outcome::Retry { reason, after: Some(LOST_DELAY), counts: true };
+                let attempt = Attempt { target: Rc::clone(&target), row, outcome, evidence: None, behind: false };
+                self.ended.push(Ended { job: NO_JOB, attempt });
             }
         }
         sent
@@ -323,21 +340,23 @@ impl Engine {
     }
 }
 
+/// When the next message that failed can be tried again; those that could be already were looked at.
 fn next_due(spi: &Spi, destinations: &[i32]) -> Result<Option<Instant>> {
+    let now = clock::real();
     let due = spi
         .query(
             "SELECT pg_catalog.min(r.next_attempt_at)
              FROM pg_catalog.unnest($1::pg_catalog.int4[]) AS w(destination_id)
              CROSS JOIN LATERAL (
                  SELECT x.next_attempt_at FROM _cdp.retries AS x
-                 WHERE x.destination_id OPERATOR(pg_catalog.=) w.destination_id AND x.next_attempt_at IS NOT NULL
+                 WHERE x.destination_id OPERATOR(pg_catalog.=) w.destination_id AND x.next_attempt_at OPERATOR(pg_catalog.>) $2
                  ORDER BY x.next_attempt_at LIMIT 1) AS r",
-            &[crate::pg::datum::Param::Int4Array(destinations)],
+            &[Param::Int4Array(destinations), Param::Timestamp(now)],
         )?
         .first(|row| Ok(row.optional_timestamp(0)))?
         .flatten();
     Ok(due.map(|at| {
-        let wait = u64::try_from(at.saturating_sub(clock::real())).unwrap_or(0);
+        let wait = u64::try_from(at.saturating_sub(now)).unwrap_or(0);
         Instant::now() + Duration::from_micros(wait)
     }))
 }

@@ -15,29 +15,27 @@ const TICK: Duration = Duration::from_millis(20);
 /// Sends what is due. After `deadline` nothing more is taken, and what is on its way is waited for.
 /// Returns how many messages were settled.
 pub fn run_due(spi: &Spi, deadline: Option<Instant>) -> Result<usize> {
-    session::with_settings(&[(c"enable_seqscan", c"off"), (c"enable_hashjoin", c"off"), (c"enable_mergejoin", c"off")], || {
-        let mut engine = Engine::new()?;
-        let mut settled = 0;
-        loop {
-            session::check_for_interrupts();
-            let in_time = deadline.is_none_or(|deadline| Instant::now() < deadline);
-            let taken = if in_time {
-                let claimed = engine.claim(spi, None)?;
-                engine.send(claimed)
-            } else {
-                0
-            };
-            if taken == 0 && !engine.is_flying() && engine.unsettled() == 0 {
-                return Ok(settled);
-            }
-            if engine.is_flying() {
-                engine.poll(TICK);
-            }
-            if engine.unsettled() > 0 {
-                settled += engine.unsettled();
-                let done = engine.settle(spi)?;
-                engine.settled(done);
-            }
+    let mut engine = Engine::new()?;
+    let mut settled = 0;
+    loop {
+        session::check_for_interrupts();
+        let in_time = deadline.is_none_or(|deadline| Instant::now() < deadline);
+        let taken = if in_time {
+            let claimed = engine.claim(spi, None)?;
+            engine.send(claimed)
+        } else {
+            0
+        };
+        if taken == 0 && !engine.is_flying() && engine.unsettled() == 0 {
+            return Ok(settled);
         }
-    })
+        if engine.is_flying() {
+            engine.poll(TICK);
+        }
+        if engine.unsettled() > 0 {
+            settled += engine.unsettled();
+            let done = engine.settle(spi)?;
+            engine.settled(done);
+        }
+    }
 }

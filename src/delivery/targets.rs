@@ -68,8 +68,9 @@ impl Targets {
         all
     }
 
-    /// Reads what changed. One that cannot be sent to is paused, with the reason.
-    pub fn refresh(&mut self, spi: &Spi) -> Result<()> {
+    /// Reads what changed and returns whose definition did. One that cannot be sent to is paused, with the
+    /// reason.
+    pub fn refresh(&mut self, spi: &Spi) -> Result<Vec<i32>> {
         let open = spi
             .query(
                 "SELECT destination_id, updated_at, '_cdp.destinations'::pg_catalog.regclass::pg_catalog.oid::pg_catalog.int8
@@ -84,7 +85,7 @@ impl Targets {
         self.known.retain(|id, target| current.get(id) == Some(&target.generation));
         let changed: Vec<i32> = current.keys().copied().filter(|id| !self.known.contains_key(id)).collect();
         if changed.is_empty() {
-            return Ok(());
+            return Ok(changed);
         }
         for definition in definitions(spi, &changed)? {
             match target(&definition) {
@@ -98,7 +99,7 @@ impl Targets {
                 }
             }
         }
-        Ok(())
+        Ok(changed)
     }
 }
 

@@ -1,6 +1,5 @@
 //! What the session and the server are: isolation, recovery, names.
 
-use crate::error::Result;
 use pgrx::pg_sys;
 use std::ffi::CStr;
 
@@ -56,31 +55,6 @@ pub fn is_preloading() -> bool {
 pub fn is_binary_upgrade() -> bool {
     // SAFETY: reads a global of the process.
     unsafe { pg_sys::IsBinaryUpgrade }
-}
-
-/// Runs `body` under other settings and puts the caller's back.
-pub fn with_settings<T>(settings: &[(&CStr, &CStr)], body: impl FnOnce() -> Result<T>) -> Result<T> {
-    // SAFETY: the nest level is left below; if an error unwinds, Postgres leaves it with the transaction.
-    let level = unsafe { pg_sys::NewGUCNestLevel() };
-    for (name, value) in settings {
-        // SAFETY: both are C strings.
-        unsafe {
-            pg_sys::set_config_option(
-                name.as_ptr(),
-                value.as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-                pg_sys::GucAction::GUC_ACTION_SAVE,
-                true,
-                0,
-                false,
-            );
-        }
-    }
-    let outcome = body();
-    // SAFETY: restores what was saved since the nest level was entered.
-    unsafe { pg_sys::AtEOXact_GUC(true, level) };
-    outcome
 }
 
 /// Refuses unknown `cdp.*` settings, so that a typing mistake is told.

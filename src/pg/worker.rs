@@ -77,7 +77,7 @@ pub extern "C-unwind" fn cdp_launcher_main(_argument: Datum) {
     unsafe { pg_sys::BackgroundWorkerInitializeConnection(std::ptr::null(), std::ptr::null(), 0) };
     if let Some(shared) = shared::shared() {
         if shared.launcher.take() {
-            prepare(c"cdp launcher", &[]);
+            prepare(c"cdp launcher");
             crate::workers::launcher::run(shared);
         }
     }
@@ -107,7 +107,7 @@ fn work(argument: Datum, role: Role, name: &CStr, run: fn(&Seat) -> Result<Endin
     unsafe {
         pg_sys::BackgroundWorkerInitializeConnectionByOid(pg_sys::Oid::from(place.database()), pg_sys::InvalidOid, 0);
     }
-    prepare(name, if role == Role::Delivery { &QUEUE_SETTINGS } else { &[] });
+    prepare(name);
     match run(seat) {
         Ok(ending) => seat.end(ending),
         Err(error) => super::guard::guarded(|| Err(error)),
@@ -141,15 +141,10 @@ const SETTINGS: [(&CStr, &CStr); 6] = [
     (c"jit", c"off"),
 ];
 
-/// The tables of deliveries are queues: their statistics tell nothing about the next moment, an index
-/// always fits.
-const QUEUE_SETTINGS: [(&CStr, &CStr); 3] =
-    [(c"enable_seqscan", c"off"), (c"enable_hashjoin", c"off"), (c"enable_mergejoin", c"off")];
-
-fn prepare(name: &CStr, further: &[(&CStr, &CStr)]) {
+fn prepare(name: &CStr) {
     // SAFETY: names and values are C strings; the context lives as long as the process.
     unsafe {
-        for (setting, value) in SETTINGS.iter().chain(further) {
+        for (setting, value) in SETTINGS {
             let (context, source) = (pg_sys::GucContext::PGC_SUSET, pg_sys::GucSource::PGC_S_SESSION);
             pg_sys::SetConfigOption(setting.as_ptr(), value.as_ptr(), context, source);
         }

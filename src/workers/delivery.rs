@@ -77,7 +77,10 @@ pub fn run(seat: &Seat) -> Result<Ending> {
 impl Worker<'_> {
     fn cycle(&mut self) -> Result<Option<Ending>> {
         if worker::reload() {
-            self.engine.reload()?;
+            if let Err(error) = self.engine.reload() {
+                let detail = error.detail.unwrap_or_default();
+                pgrx::warning!("cdp: the old settings for requests stay in force: {} ({detail})", error.message);
+            }
             self.look_at = Instant::now();
         }
         if self.asked_at.elapsed() >= COURTESY {
