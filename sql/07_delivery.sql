@@ -49,11 +49,14 @@ CREATE TABLE _cdp.outbox (
     kind text NOT NULL,
     message_id text NOT NULL,
     payload jsonb NOT NULL,
-    replay boolean NOT NULL DEFAULT false
+    replay boolean NOT NULL DEFAULT false,
+    route_id integer
 ) PARTITION BY RANGE (created_at);
 ALTER SEQUENCE _cdp.outbox_id_seq OWNED BY _cdp.outbox.outbox_id;
 COMMENT ON TABLE _cdp.outbox IS 'Messages for destinations, committed with what caused them; append-only, partitioned by day';
 COMMENT ON COLUMN _cdp.outbox.created_at IS 'Real time, whatever cdp.clock says';
+COMMENT ON COLUMN _cdp.outbox.payload IS 'As it was made; the route''s mapping and transformation are applied when it is sent';
+COMMENT ON COLUMN _cdp.outbox.route_id IS 'The route that wanted the message; null: a segment''s sync_to';
 COMMENT ON COLUMN _cdp.outbox.kind IS 'track, identify, page, screen, group, alias, delete, audience_entered, audience_exited, trait_changed or score_changed';
 
 -- Only inserted into and deleted from, never updated; one index. Failures move to _cdp.retries.
@@ -115,6 +118,7 @@ CREATE TABLE _cdp.dead_letters (
     status integer,
     response text,
     replay boolean NOT NULL DEFAULT false,
+    route_id integer,
     PRIMARY KEY (outbox_id, profile_id)
 );
 CREATE INDEX dead_letters_failed_at ON _cdp.dead_letters USING brin (failed_at);

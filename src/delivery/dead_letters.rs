@@ -37,9 +37,9 @@ pub fn insert(spi: &Spi, letters: &[Letter], now: Timestamp) -> Result<()> {
     }
     spi.execute(
         "INSERT INTO _cdp.dead_letters (outbox_id, created_at, failed_at, profile_id, namespace_id, destination_id, attempts,
-                                        kind, message_id, payload, reason, request, status, response, replay)
+                                        kind, message_id, payload, reason, request, status, response, replay, route_id)
          SELECT o.outbox_id, o.created_at, $8, o.profile_id, o.namespace_id, o.destination_id, k.attempts,
-                o.kind, o.message_id, o.payload, k.reason, k.request, k.status, k.response, o.replay
+                o.kind, o.message_id, o.payload, k.reason, k.request, k.status, k.response, o.replay, o.route_id
          FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.int8[]), pg_catalog.unnest($2::pg_catalog.timestamptz[]),
                          pg_catalog.unnest($3::pg_catalog.int4[]), pg_catalog.unnest($4::pg_catalog.text[]),
                          pg_catalog.unnest($5::pg_catalog.text[]), pg_catalog.unnest($6::pg_catalog.int8[]),
@@ -73,10 +73,10 @@ pub fn retry(spi: &Spi, delivery_ids: &[i64]) -> Result<i64> {
         "WITH gone AS (
              DELETE FROM _cdp.dead_letters AS l USING _cdp.destinations AS d
              WHERE l.outbox_id OPERATOR(pg_catalog.=) ANY ($1) AND d.destination_id OPERATOR(pg_catalog.=) l.destination_id
-             RETURNING l.outbox_id, l.profile_id, l.namespace_id, l.destination_id, l.kind, l.message_id, l.payload, l.replay),
+             RETURNING l.outbox_id, l.profile_id, l.namespace_id, l.destination_id, l.kind, l.message_id, l.payload, l.replay, l.route_id),
          messages AS (
-             INSERT INTO _cdp.outbox (created_at, profile_id, namespace_id, destination_id, kind, message_id, payload, replay)
-             SELECT $2, profile_id, namespace_id, destination_id, kind, message_id, payload, replay FROM gone ORDER BY outbox_id
+             INSERT INTO _cdp.outbox (created_at, profile_id, namespace_id, destination_id, kind, message_id, payload, replay, route_id)
+             SELECT $2, profile_id, namespace_id, destination_id, kind, message_id, payload, replay, route_id FROM gone ORDER BY outbox_id
              RETURNING outbox_id, created_at, profile_id, namespace_id, destination_id)
          INSERT INTO _cdp.deliveries (outbox_id, created_at, profile_id, namespace_id, destination_id)
          SELECT outbox_id, created_at, profile_id, namespace_id, destination_id FROM messages",

@@ -246,6 +246,7 @@ pub fn send_messages(
             outgoing.push(Outgoing {
                 profile_id: accepted.profile_id,
                 destination_id: route.destination_id,
+                route_id: Some(route.id),
                 kind: kind_of(&accepted.message),
                 message_id: accepted.message_id.clone(),
                 payload: body.to_string(),
@@ -389,20 +390,20 @@ pub fn send_changes(
         let body = serde_json::Value::Object(body);
         let value = Value::from_json(&body);
         for (destination_id, routes) in wanted.destinations {
-            let passes = routes.is_empty()
-                || routes.iter().any(|route| {
-                    route.filter.as_ref().is_none_or(|filter| {
-                        by_id.get(&change.profile_id).is_some_and(|person| {
-                            let mut context = PersonContext::new(catalog, person, change.at.max(now), &calendar, &none);
-                            context.message = Some(&value);
-                            cdp_expr::is_true(filter, &context)
-                        })
+            let passing = routes.iter().find(|route| {
+                route.filter.as_ref().is_none_or(|filter| {
+                    by_id.get(&change.profile_id).is_some_and(|person| {
+                        let mut context = PersonContext::new(catalog, person, change.at.max(now), &calendar, &none);
+                        context.message = Some(&value);
+                        cdp_expr::is_true(filter, &context)
                     })
-                });
-            if passes {
+                })
+            });
+            if routes.is_empty() || passing.is_some() {
                 outgoing.push(Outgoing {
                     profile_id: change.profile_id,
                     destination_id,
+                    route_id: passing.map(|route| route.id),
                     kind: wanted.kind,
                     message_id: message_id.clone(),
                     payload: body.to_string(),
