@@ -113,3 +113,34 @@ fn every_setting_function_and_view_is_in_the_reference() {
     );
     same(page, &documented, &existing);
 }
+
+/// Links to files of the checkout, as `](path)` or `](path#anchor)`.
+fn broken_links(page: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(page).unwrap_or_default();
+    let folder = page.parent().unwrap_or(page);
+    text.split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next())
+        .filter_map(|target| target.split('#').next())
+        .filter(|path| !path.is_empty() && !path.contains("://") && !path.contains(' '))
+        .filter(|path| !folder.join(path).exists())
+        .map(|path| format!("{} -> {path}", page.display()))
+        .collect()
+}
+
+#[test]
+fn links_between_pages_lead_somewhere() {
+    let root = cdp_tests::repository();
+    let mut broken = Vec::new();
+    for page in ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"] {
+        broken.extend(broken_links(&root.join(page)));
+    }
+    for folder in ["docs", "examples"] {
+        golden::visit(&root.join(folder), &mut |path: &Path| {
+            if path.extension().is_some_and(|extension| extension == "md") {
+                broken.extend(broken_links(path));
+            }
+        });
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
