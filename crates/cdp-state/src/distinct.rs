@@ -12,6 +12,7 @@
 
 use crate::bytes::{put, Reader};
 use crate::edge::{Edge, EdgeEvents, Quantum, Side};
+use crate::ladder::Block;
 use crate::property::hash;
 use crate::spec::Reach;
 use crate::StateError;
@@ -406,7 +407,7 @@ impl Lately {
             return first;
         }
         // An estimate changes when the window's start reaches the next block.
-        let next = (((from >> self.level) + 1) << self.level) - 1;
+        let next = Block::at(from, self.level).end();
         first.map(|first| first.min(next))
     }
 

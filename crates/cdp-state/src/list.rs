@@ -181,3 +181,60 @@ impl List {
         Ok(List { ever, lately })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cdp_value::{Decimal, DAY, MINUTE};
+
+    const REACH: Reach = Reach {
+        all_time: true,
+        horizon: 30 * DAY,
+        shortest: 7 * DAY,
+    };
+
+    /// Many more values than fit: whatever is compacted when, every window shows its first ones.
+    #[test]
+    fn the_first_hundred_of_every_window_are_kept() {
+        let events: Vec<(Timestamp, i64)> = (0..6_000)
+            .map(|n: i64| ((n * 7_919) % 6_000 * 9 * MINUTE, (n * 104_729) % 1_300))
+            .collect();
+        let now = 6_000 * 9 * MINUTE;
+        let value = |n: i64| Value::Number(Decimal::from(n));
+        let (mut once, mut often) = (List::default(), List::default());
+        for (i, (ts, n)) in events.iter().enumerate() {
+            once.fold(&REACH, *ts, &value(*n));
+            often.fold(&REACH, *ts, &value(*n));
+            if i % 170 == 0 {
+                often.compact(&REACH, now - (events.len() - i) as i64 * MINUTE);
+            }
+        }
+        once.compact(&REACH, now);
+        often.compact(&REACH, now);
+        assert_eq!(once, often);
+        assert!(once.lately.len() < 600, "{}", once.lately.len());
+        let expected = |from: Timestamp| {
+            let within = events.iter().filter(|(ts, _)| *ts >= from);
+            let mut numbers: Vec<i64> = within.map(|(_, n)| *n).collect();
+            numbers.sort();
+            numbers.dedup();
+            Value::Array(numbers.into_iter().take(LIST_LIMIT).map(value).collect())
+        };
+        let none = EdgeEvents::none();
+        for days in 8..=30 {
+            // Between two events, so that no edge is in doubt.
+            let from = now - days * DAY - 4 * MINUTE;
+            let edges = match once.edge(from) {
+                Some(edge) => EdgeEvents::new(vec![edge], Vec::new()),
+                None => none.clone(),
+            };
+            assert_eq!(once.within(from, &edges), expected(from), "{days}");
+        }
+        assert_eq!(once.all(), expected(Timestamp::MIN));
+        let mut out = Vec::new();
+        once.encode(now, &mut out);
+        let mut reader = Reader::new(&out);
+        assert_eq!(List::decode(now, &mut reader).unwrap(), once);
+        reader.finish().unwrap();
+    }
+}

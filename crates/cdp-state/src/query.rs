@@ -40,6 +40,18 @@ impl<'a> Piece<'a> {
             Piece::Bucket(_) => None,
         }
     }
+
+    /// Keeps the piece's first value if it is earlier.
+    fn keep_first(self, first: &mut Option<Dated>) {
+        let dated = match self {
+            Piece::Single(single) => Dated::new(single.ts, single.held.clone()),
+            Piece::Bucket(bucket) => bucket.partial.as_ref().and_then(|p| p.first.clone()),
+            Piece::Event(ts, property) => Dated::new(ts, property.hold()),
+        };
+        if let Some(dated) = dated {
+            Dated::keep_first(first, dated);
+        }
+    }
 }
 
 impl Query {
@@ -234,8 +246,13 @@ impl Query {
             }
         }
         if self.function == AggregateFunction::First {
-            let known = self.first(series, &EdgeEvents::none());
-            edges.extend(large_edge(known.as_ref()));
+            // The first value, should there be none in what lies across the edge.
+            let mut first = None;
+            self.visit(series, &EdgeEvents::none(), |piece| match piece {
+                Piece::Bucket(bucket) if Query::straddles(bucket, from) => {}
+                other => other.keep_first(&mut first),
+            });
+            edges.extend(large_edge(first.as_ref()));
         }
         joined(edges)
     }
@@ -273,16 +290,7 @@ impl Query {
     /// The first value within the window, as far as it is kept.
     pub(crate) fn first(&self, series: &Series, edges: &EdgeEvents) -> Option<Dated> {
         let mut first = None;
-        self.visit(series, edges, |piece| {
-            let dated = match piece {
-                Piece::Single(single) => Dated::new(single.ts, single.held.clone()),
-                Piece::Bucket(bucket) => bucket.partial.as_ref().and_then(|p| p.first.clone()),
-                Piece::Event(ts, property) => Dated::new(ts, property.hold()),
-            };
-            if let Some(dated) = dated {
-                Dated::keep_first(&mut first, dated);
-            }
-        });
+        self.visit(series, edges, |piece| piece.keep_first(&mut first));
         first
     }
 }

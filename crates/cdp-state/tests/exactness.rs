@@ -41,6 +41,36 @@ fn assert_exact(
     Ok(())
 }
 
+/// Buckets and their parts begin and end at multiples of powers of two.
+#[test]
+fn windows_that_start_at_powers_of_two() {
+    let calendar = berlin();
+    let spec = model::spec_of(7, &aggregates());
+    let value = |n: i64| Some(model::number(&n.to_string()));
+    let spread = (0..40).map(|n| (NOW - n * n * DAY / 60, value(n)));
+    let crowd = (0..20).map(|n| (NOW - DAY / 3 - n * 77_777_777, value(-n)));
+    let events: Vec<Event> = spread.chain(crowd).collect();
+    let mut state = State::new();
+    for (ts, value) in &events {
+        state.fold(&spec, *ts, value.as_ref(), &calendar).unwrap();
+    }
+    state.compact(&vec![spec.clone()], NOW).unwrap();
+    for bits in 8..40 {
+        for n in [0, 5, 13, 45, 50, 59] {
+            let ts: Timestamp = events[n].0;
+            for edge in [ts >> bits << bits, ts | ((1 << bits) - 1)] {
+                for window in WINDOWS {
+                    for now in edge + window - 1..=edge + window + 1 {
+                        if now >= NOW {
+                            assert_exact(&state, &spec, &events, now, &calendar).unwrap();
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(config(11, 200))]
 

@@ -130,6 +130,20 @@ proptest! {
         }
     }
 
+    /// The same after the latest event, when only what was dropped tells that the clock went back.
+    #[test]
+    fn what_was_dropped_is_read_again(events in events(60), later in 0..10 * DAY, ahead in DAY..60 * DAY) {
+        let (calendar, spec) = (berlin(), spec_of(1, &aggregates()));
+        let mut state = fold(&spec, &events, &calendar);
+        state.compact(&vec![spec.clone()], NOW + later + ahead).unwrap();
+        let now = NOW + later;
+        for (function, window) in aggregates().into_iter().filter(|a| a.1.is_some()) {
+            let expected = model::naive(&events, function, window, now, &calendar);
+            let actual = answer(&state, &spec, &events, function, window, now, &calendar);
+            prop_assert_eq!(actual, expected, "{:?} {:?}", function, window);
+        }
+    }
+
     /// A state that was compacted for a later instant answers for an earlier one: the clock of a
     /// test went back.
     #[test]

@@ -20,11 +20,15 @@ pub fn berlin() -> Zoned {
     Zoned::new("Europe/Berlin").unwrap()
 }
 
+/// The seed is fixed. For longer searches, `CDP_STATE_RUNS` makes so many times as many cases and
+/// gives another seed.
 pub fn config(seed: u64, cases: u32) -> ProptestConfig {
+    let runs = std::env::var("CDP_STATE_RUNS").ok();
+    let runs: u32 = runs.and_then(|runs| runs.parse().ok()).unwrap_or(1);
     ProptestConfig {
-        rng_seed: proptest::test_runner::RngSeed::Fixed(seed),
+        rng_seed: proptest::test_runner::RngSeed::Fixed(seed + 1_000 * u64::from(runs - 1)),
         failure_persistence: None,
-        cases,
+        cases: cases * runs,
         max_shrink_iters: 3000,
         ..ProptestConfig::default()
     }
