@@ -29,12 +29,14 @@ CREATE TABLE _cdp.routes (
     mapping jsonb,
     transform text,
     owner text NOT NULL,
+    dropped_at timestamptz,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
     PRIMARY KEY (route_id)
 );
 CREATE INDEX routes_destination_id ON _cdp.routes (destination_id);
 COMMENT ON TABLE _cdp.routes IS 'Which events and changes go to a destination';
+COMMENT ON COLUMN _cdp.routes.dropped_at IS 'Kept for messages that were made before, until the outbox forgets them';
 COMMENT ON COLUMN _cdp.routes.owner IS 'Role that defined the route; its transform runs with this role''s rights';
 
 -- One id at a time: sessions must not hold blocks of them, because their order is the order of delivery.

@@ -48,7 +48,8 @@ CREATE VIEW cdp.routes AS
     SELECT n.name AS namespace, d.key AS destination, r.events, r.filter, r.mapping, r.transform, r.owner, r.created_at, r.updated_at
     FROM _cdp.routes AS r
     JOIN _cdp.destinations AS d ON d.destination_id OPERATOR(pg_catalog.=) r.destination_id
-    JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) r.namespace_id;
+    JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) r.namespace_id
+    WHERE r.dropped_at IS NULL;
 COMMENT ON VIEW cdp.routes IS 'Which events and changes go to which destination';
 
 -- The parts of a message are read one by one, so that counting deliveries reads none of them.

@@ -4,13 +4,14 @@
 //! message behind one that waits for its next attempt is put aside (`_cdp.retries` without a time), one
 //! behind a message on its way is left where it is.
 
+use super::shaping::{Item, Shapes};
 use super::targets::Target;
 use crate::error::Result;
 use crate::pg::clock;
 use crate::pg::datum::Param;
 use crate::pg::lock;
 use crate::pg::spi::Spi;
-use cdp_delivery::{Message, MessageKind};
+use cdp_delivery::{Message, MessageKind, Outcome};
 use cdp_value::Timestamp;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -18,6 +19,10 @@ use std::time::Duration;
 
 /// Payloads are read so many at a time, so that few large ones cannot fill the memory.
 const PAYLOADS: usize = 100;
+
+/// Why a message is looked for again later: a restore is under way, or somebody deleted it.
+const LOST: &str = "the message is not in _cdp.outbox";
+const LOST_DELAY: Duration = Duration::from_secs(60);
 
 /// Windows of waiting messages looked through for one destination in one claim.
 const WINDOWS: usize = 10;
@@ -63,8 +68,8 @@ pub struct Batch {
 pub struct Claim {
     pub destination_id: i32,
     pub batch: Option<Batch>,
-    /// Messages that are not in the outbox: a restore is under way, or somebody deleted them.
-    pub lost: (Rc<Target>, Vec<Row>),
+    /// What needs no request: dropped or refused by its route, or not in the outbox.
+    pub settled: (Rc<Target>, Vec<(Row, Outcome)>),
     /// Waiting messages up to this id were looked at.
     pub scanned: i64,
     /// First waiting message of people who have one on its way.
@@ -74,7 +79,13 @@ pub struct Claim {
 }
 
 /// Takes messages. `lease` is for how long; without it they are held by the transaction that is open.
-pub fn claim(spi: &Spi, relation: u32, wishes: &[Wish], lease: Option<Duration>) -> Result<Vec<Claim>> {
+pub fn claim(
+    spi: &Spi,
+    relation: u32,
+    wishes: &[Wish],
+    lease: Option<Duration>,
+    shapes: &mut Shapes,
+) -> Result<Vec<Claim>> {
     let now = clock::real();
     let free: Vec<&Wish> = wishes.iter().filter(|wish| lock::try_destination(relation, wish.target.id)).collect();
     if free.is_empty() {
@@ -96,7 +107,7 @@ pub fn claim(spi: &Spi, relation: u32, wishes: &[Wish], lease: Option<Duration>)
     put_aside(spi, &choices)?;
     let mut claims = Vec::with_capacity(choices.len());
     for choice in choices {
-        claims.push(choice.take(spi, now, lease)?);
+        claims.push(choice.take(spi, now, lease, shapes)?);
     }
     Ok(claims)
 }
@@ -193,12 +204,12 @@ impl<'a> Choice<'a> {
         }
     }
 
-    fn take(mut self, spi: &Spi, now: Timestamp, lease: Option<Duration>) -> Result<Claim> {
+    fn take(mut self, spi: &Spi, now: Timestamp, lease: Option<Duration>, shapes: &mut Shapes) -> Result<Claim> {
         let destination_id = self.wish.target.id;
         let (mut rows, mut messages, mut bytes) = (Vec::new(), Vec::new(), 0);
         let taken = std::mem::take(&mut self.taken);
-        let mut lost = Vec::new();
-        let mut lost_people = HashSet::new();
+        let mut settled = Vec::new();
+        let mut lost = HashSet::new();
         for group in taken.chunks(PAYLOADS) {
             if bytes >= self.wish.bytes {
                 self.more = true;
@@ -206,18 +217,30 @@ impl<'a> Choice<'a> {
                 continue;
             }
             let mut found = payloads(spi, group)?;
+            let (mut present, mut items) = (Vec::new(), Vec::new());
             for row in group {
                 match found.remove(&row.outbox_id) {
-                    Some(_) if lost_people.contains(&row.profile_id) => self.rewind(row),
-                    Some((message, length)) => {
-                        bytes += length;
+                    Some(_) if lost.contains(&row.profile_id) => self.rewind(row),
+                    Some(mut payload) => {
+                        bytes += payload.bytes;
+                        let body = std::mem::take(&mut payload.message.body);
+                        items.push(Item { route_id: payload.route_id, body });
+                        present.push((row, payload.message));
+                    }
+                    None => {
+                        lost.insert(row.profile_id);
+                        settled.push((row.clone(), lost_outcome()));
+                    }
+                }
+            }
+            for ((row, mut message), shaped) in present.into_iter().zip(shapes.apply(spi, items)?) {
+                match shaped.outcome() {
+                    Ok(body) => {
+                        message.body = body;
                         rows.push(row.clone());
                         messages.push(message);
                     }
-                    None => {
-                        lost_people.insert(row.profile_id);
-                        lost.push(row.clone());
-                    }
+                    Err(outcome) => settled.push((row.clone(), outcome)),
                 }
             }
         }
@@ -229,8 +252,8 @@ impl<'a> Choice<'a> {
             };
             batch = Some(Batch { target: Rc::clone(&self.wish.target), lease_id, rows, messages, bytes });
         }
-        let lost = (Rc::clone(&self.wish.target), lost);
-        Ok(Claim { destination_id, batch, lost, scanned: self.scanned, passed_over: self.passed_over, more: self.more })
+        let settled = (Rc::clone(&self.wish.target), settled);
+        Ok(Claim { destination_id, batch, settled, scanned: self.scanned, passed_over: self.passed_over, more: self.more })
     }
 }
 
@@ -392,13 +415,21 @@ fn put_aside(spi: &Spi, choices: &[Choice]) -> Result<()> {
     Ok(())
 }
 
-/// The messages of these rows and the length of their payload in bytes.
-fn payloads(spi: &Spi, rows: &[Row]) -> Result<HashMap<i64, (Message, usize)>> {
+/// A message as the outbox has it.
+struct Payload {
+    message: Message,
+    route_id: Option<i32>,
+    /// Length of the body as text.
+    bytes: usize,
+}
+
+/// The messages of these rows, by id.
+fn payloads(spi: &Spi, rows: &[Row]) -> Result<HashMap<i64, Payload>> {
     let ids: Vec<i64> = rows.iter().map(|row| row.outbox_id).collect();
     let created: Vec<Timestamp> = rows.iter().map(|row| row.created_at).collect();
     let by_id: HashMap<i64, &Row> = rows.iter().map(|row| (row.outbox_id, row)).collect();
     let mut found = spi.query(
-        "SELECT o.outbox_id, o.kind, o.message_id, o.payload, o.replay
+        "SELECT o.outbox_id, o.kind, o.message_id, o.payload, o.replay, o.route_id
          FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.int8[]), pg_catalog.unnest($2::pg_catalog.timestamptz[]))
               AS k(outbox_id, created_at)
          JOIN _cdp.outbox AS o
@@ -408,19 +439,23 @@ fn payloads(spi: &Spi, rows: &[Row]) -> Result<HashMap<i64, (Message, usize)>> {
     let mut messages = HashMap::with_capacity(rows.len());
     while found.advance() {
         let outbox_id = found.i64(0)?;
-        let payload = found.optional_jsonb(3).unwrap_or_default();
+        let text = found.optional_jsonb(3).unwrap_or_default();
         let Some(row) = by_id.get(&outbox_id) else { continue };
         let message = Message {
             id: found.text(2)?,
             profile_id: row.profile_id,
             kind: MessageKind::parse(&found.text(1)?).unwrap_or(MessageKind::Track),
-            body: serde_json::from_str(&payload).unwrap_or_default(),
+            body: serde_json::from_str(&text).unwrap_or_default(),
             replay: found.bool(4)?,
             attempt: u32::try_from(row.attempts).unwrap_or(0).saturating_add(1),
         };
-        messages.insert(outbox_id, (message, payload.len()));
+        messages.insert(outbox_id, Payload { message, route_id: found.optional_i32(5), bytes: text.len() });
     }
     Ok(messages)
+}
+
+fn lost_outcome() -> Outcome {
+    Outcome::Retry { reason: LOST.to_string(), after: Some(LOST_DELAY), counts: true }
 }
 
 fn insert_lease(spi: &Spi, destination_id: i32, rows: &[Row], now: Timestamp, lease: Duration) -> Result<i64> {

@@ -165,7 +165,8 @@ pub fn drop(spi: &Spi, namespace: &Namespace, key: &str) -> Result<()> {
     let definition = find(spi, namespace, key)?;
     let id = [Param::Int4(definition.id)];
     let routes = spi
-        .query("SELECT pg_catalog.count(*) FROM _cdp.routes WHERE destination_id OPERATOR(pg_catalog.=) $1", &id)?
+        .query("SELECT pg_catalog.count(*) FROM _cdp.routes
+                WHERE destination_id OPERATOR(pg_catalog.=) $1 AND dropped_at IS NULL", &id)?
         .first(|row| row.i64(0))?
         .unwrap_or(0);
     let mut users = Vec::new();
@@ -187,6 +188,7 @@ pub fn drop(spi: &Spi, namespace: &Namespace, key: &str) -> Result<()> {
     }
     let waiting = spi.execute("DELETE FROM _cdp.deliveries WHERE destination_id OPERATOR(pg_catalog.=) $1", &id)?
         + spi.execute("DELETE FROM _cdp.retries WHERE destination_id OPERATOR(pg_catalog.=) $1", &id)?;
+    spi.execute("DELETE FROM _cdp.routes WHERE destination_id OPERATOR(pg_catalog.=) $1", &id)?;
     spi.execute("DELETE FROM _cdp.destination_statistics WHERE destination_id OPERATOR(pg_catalog.=) $1", &id)?;
     spi.execute("DELETE FROM _cdp.destinations WHERE destination_id OPERATOR(pg_catalog.=) $1", &id)?;
     if waiting > 0 {

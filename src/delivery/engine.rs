@@ -5,6 +5,7 @@
 
 use super::claim::{self, Batch, Claim, Row, Wish};
 use super::settle::{self, Attempt};
+use super::shaping::Shapes;
 use super::statistics::Tallies;
 use super::targets::{Target, Targets};
 use crate::error::{state, Error, Result};
@@ -26,9 +27,6 @@ const START_WITHIN: Duration = Duration::from_secs(30);
 
 /// Looking at the queue from its beginning may take one part in so many of the time.
 const FULL_LOOK_SHARE: u32 = 20;
-
-/// A message that is not in the outbox is looked for again after so long.
-const LOST_DELAY: Duration = Duration::from_secs(60);
 
 /// The driver counts its jobs from one.
 const NO_JOB: u64 = 0;
@@ -67,6 +65,7 @@ pub struct Engine {
     driver: Driver,
     allow_hosts: Vec<String>,
     targets: Targets,
+    shapes: Shapes,
     lanes: HashMap<i32, Lane>,
     flights: HashMap<u64, Flight>,
     ended: Vec<Ended>,
@@ -102,6 +101,7 @@ impl Engine {
             driver,
             allow_hosts,
             targets: Targets::default(),
+            shapes: Shapes::default(),
             lanes: HashMap::new(),
             flights: HashMap::new(),
             ended: Vec::new(),
@@ -122,11 +122,6 @@ impl Engine {
         Ok(())
     }
 
-    /// Counts messages that were on their way when an earlier process ended.
-    pub fn count_repeated(&mut self, destination_id: i32, messages: i64) {
-        self.tallies.of(destination_id).repeated += messages;
-    }
-
     /// Takes what can be sent now. `wishes_for` may leave out destinations.
     pub fn claim(&mut self, spi: &Spi, lease: Option<Duration>) -> Result<Claimed> {
         for changed in self.targets.refresh(spi)? {
@@ -142,7 +137,7 @@ impl Engine {
             }
         }
         let before = Instant::now();
-        let claims = claim::claim(spi, self.targets.relation(), &wishes, lease)?;
+        let claims = claim::claim(spi, self.targets.relation(), &wishes, lease, &mut self.shapes)?;
         if full {
             self.full_look_at = Instant::now() + before.elapsed() * FULL_LOOK_SHARE;
         }
@@ -188,10 +183,8 @@ impl Engine {
                 sent += batch.rows.len();
                 self.push(batch);
             }
-            let (target, rows) = claim.lost;
-            for row in rows {
-                let reason = "the message is not in _cdp.outbox".to_string();
-                let outcome = Outcome::Retry { reason, after: Some(LOST_DELAY), counts: true };
+            let (target, settled) = claim.settled;
+            for (row, outcome) in settled {
                 let attempt = Attempt { target: Rc::clone(&target), row, outcome, evidence: None, behind: false };
                 self.ended.push(Ended { job: NO_JOB, attempt });
             }

@@ -13,5 +13,6 @@ pub mod routes;
 pub mod run;
 pub mod secrets;
 pub mod settle;
+pub mod shaping;
 pub mod statistics;
 pub mod targets;

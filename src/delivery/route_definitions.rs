@@ -1,6 +1,7 @@
 //! Making, changing and dropping routes. Destination, events and filter tell routes apart.
 
 use super::destinations;
+use super::shaping;
 use crate::error::{cut, state, Error, Result};
 use crate::namespaces::Namespace;
 use crate::pg::clock;
@@ -50,17 +51,20 @@ impl Key {
         Ok(Key { destination_id: destination.id, events: events(request.events.clone())?, filter })
     }
 
-    fn find(&self, spi: &Spi) -> Result<Option<i32>> {
+    /// The route with this key; one that was dropped only when `dropped` ones count.
+    fn find(&self, spi: &Spi, dropped: bool) -> Result<Option<i32>> {
         let events: Option<Vec<&str>> = self.events.as_ref().map(|events| events.iter().map(String::as_str).collect());
         spi.query(
             "SELECT route_id FROM _cdp.routes WHERE destination_id OPERATOR(pg_catalog.=) $1
                AND (events OPERATOR(pg_catalog.=) $2 OR (events IS NULL AND $4))
-               AND (filter OPERATOR(pg_catalog.=) $3 OR (filter IS NULL AND $3 IS NULL))",
+               AND (filter OPERATOR(pg_catalog.=) $3 OR (filter IS NULL AND $3 IS NULL))
+               AND ($5 OR dropped_at IS NULL)",
             &[
                 Param::Int4(self.destination_id),
                 Param::TextArray(events.as_deref().unwrap_or_default()),
                 Param::OptionalText(self.filter.as_deref()),
                 Param::Bool(events.is_none()),
+                Param::Bool(dropped),
             ],
         )?
         .first(|row| row.i32(0))
@@ -82,13 +86,14 @@ pub fn define(spi: &Spi, namespace: &Namespace, request: &Request) -> Result<i32
         define::tell_warnings(checked);
         key.filter = Some(cdp_expr::print(&checked.expr));
     }
+    request.mapping.map(shaping::parse_mapping).transpose()?;
     let transform = request.transform.map(|name| transform(spi, name)).transpose()?;
     let owner = session::outer_role();
     let now = Param::Timestamp(clock::real());
-    let id = match key.find(spi)? {
+    let id = match key.find(spi, true)? {
         Some(id) => {
             spi.execute(
-                "UPDATE _cdp.routes SET mapping = $2, transform = $3, owner = $4, updated_at = $5
+                "UPDATE _cdp.routes SET mapping = $2, transform = $3, owner = $4, updated_at = $5, dropped_at = NULL
                  WHERE route_id OPERATOR(pg_catalog.=) $1",
                 &[
                     Param::Int4(id),
@@ -136,10 +141,14 @@ pub fn drop(spi: &Spi, namespace: &Namespace, request: &Request) -> Result<()> {
             key.filter = Some(cdp_expr::print(&checked.expr));
         }
     }
-    let Some(id) = key.find(spi)? else {
+    let Some(id) = key.find(spi, false)? else {
         return Err(not_found(spi, &key, request.destination)?);
     };
-    spi.execute("DELETE FROM _cdp.routes WHERE route_id OPERATOR(pg_catalog.=) $1", &[Param::Int4(id)])?;
+    // Messages that it wanted may still wait, and are shaped by it when they are sent.
+    spi.execute(
+        "UPDATE _cdp.routes SET dropped_at = $2 WHERE route_id OPERATOR(pg_catalog.=) $1",
+        &[Param::Int4(id), Param::Timestamp(clock::real())],
+    )?;
     catalog::invalidate(spi)
 }
 
@@ -158,7 +167,7 @@ fn not_found(spi: &Spi, key: &Key, destination: &str) -> Result<Error> {
     let routes = spi
         .query(
             "SELECT COALESCE(pg_catalog.array_to_string(events, ', '), 'every event'), filter
-             FROM _cdp.routes WHERE destination_id OPERATOR(pg_catalog.=) $1 ORDER BY route_id",
+             FROM _cdp.routes WHERE destination_id OPERATOR(pg_catalog.=) $1 AND dropped_at IS NULL ORDER BY route_id",
             &[Param::Int4(key.destination_id)],
         )?
         .map(|row| {
@@ -174,7 +183,7 @@ fn not_found(spi: &Spi, key: &Key, destination: &str) -> Result<Error> {
 }
 
 /// The qualified name of a function from jsonb to jsonb that the caller may call.
-fn transform(spi: &Spi, name: &str) -> Result<String> {
+pub fn transform(spi: &Spi, name: &str) -> Result<String> {
     const SHAPE: &str = "A transformation is a function of a schema that takes one jsonb and returns jsonb: \
                          transform => 'my_schema.my_function'.";
     let role = session::outer_role();

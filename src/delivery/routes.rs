@@ -49,7 +49,7 @@ pub fn load(spi: &Spi, namespace_id: i32) -> Result<Vec<Route>> {
     spi.query_latest(
         "SELECT r.route_id, r.destination_id, d.key, d.kind, r.events, r.filter FROM _cdp.routes AS r \
          JOIN _cdp.destinations AS d ON d.destination_id OPERATOR(pg_catalog.=) r.destination_id \
-         WHERE r.namespace_id OPERATOR(pg_catalog.=) $1 AND d.enabled ORDER BY r.route_id",
+         WHERE r.namespace_id OPERATOR(pg_catalog.=) $1 AND r.dropped_at IS NULL AND d.enabled ORDER BY r.route_id",
         &[Param::Int4(namespace_id)],
     )?
     .map(|row| {

@@ -41,7 +41,7 @@ struct Changes<'a> {
     behind: BTreeMap<i32, Vec<(i64, i64)>>,
     dead: Vec<Letter<'a>>,
     /// Destinations to pause, and why.
-    refused: BTreeMap<i32, &'a str>,
+    refused: BTreeMap<i32, (&'a str, &'a str)>,
 }
 
 struct Later<'a> {
@@ -72,10 +72,10 @@ pub fn settle(spi: &Spi, attempts: &[Attempt], finished_leases: &[i64], pending:
         put_behind(spi, *destination_id, messages)?;
     }
     release(spi, &removed, now)?;
-    for (destination_id, reason) in &changes.refused {
+    for (destination_id, (key, reason)) in &changes.refused {
         let reason = format!("the credentials are refused: {reason}");
         if targets::pause(spi, *destination_id, &reason)? {
-            pgrx::warning!("cdp: destination {destination_id} is paused: {reason}");
+            pgrx::warning!("cdp: destination \"{key}\" is paused: {reason}");
         }
     }
     if !finished_leases.is_empty() {
@@ -111,7 +111,7 @@ fn decide<'a>(attempts: &'a [Attempt], now: Timestamp, tallies: &mut Tallies) ->
             }
             Outcome::AuthBlocked { reason } => {
                 tally.fail(now, reason);
-                changes.refused.insert(attempt.target.id, reason);
+                changes.refused.insert(attempt.target.id, (&attempt.target.key, reason));
             }
             Outcome::Retry { .. } if attempt.behind => {
                 if row.retry {

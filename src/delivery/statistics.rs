@@ -17,7 +17,6 @@ pub struct Tally {
     pub discarded: i64,
     pub retried: i64,
     pub rejected: i64,
-    pub repeated: i64,
     latency: Vec<i64>,
     lag: Vec<i64>,
     last_delivered_at: Option<Timestamp>,
@@ -53,7 +52,6 @@ impl Tally {
         self.discarded += other.discarded;
         self.retried += other.retried;
         self.rejected += other.rejected;
-        self.repeated += other.repeated;
         for (mine, theirs) in [(&mut self.latency, &other.latency), (&mut self.lag, &other.lag)] {
             mine.resize(mine.len().max(theirs.len()), 0);
             mine.iter_mut().zip(theirs).for_each(|(mine, theirs)| *mine += theirs);
@@ -86,14 +84,13 @@ impl Tallies {
                      discarded = s.discarded OPERATOR(pg_catalog.+) $3,
                      retried = s.retried OPERATOR(pg_catalog.+) $4,
                      rejected = s.rejected OPERATOR(pg_catalog.+) $5,
-                     repeated = s.repeated OPERATOR(pg_catalog.+) $6,
                      latency = (SELECT COALESCE(pg_catalog.array_agg(COALESCE(a.a, 0) OPERATOR(pg_catalog.+) COALESCE(a.b, 0) ORDER BY a.n), '{}')
-                                FROM ROWS FROM (pg_catalog.unnest(s.latency), pg_catalog.unnest($7::pg_catalog.int8[])) WITH ORDINALITY AS a(a, b, n)),
+                                FROM ROWS FROM (pg_catalog.unnest(s.latency), pg_catalog.unnest($6::pg_catalog.int8[])) WITH ORDINALITY AS a(a, b, n)),
                      lag = (SELECT COALESCE(pg_catalog.array_agg(COALESCE(a.a, 0) OPERATOR(pg_catalog.+) COALESCE(a.b, 0) ORDER BY a.n), '{}')
-                            FROM ROWS FROM (pg_catalog.unnest(s.lag), pg_catalog.unnest($8::pg_catalog.int8[])) WITH ORDINALITY AS a(a, b, n)),
-                     last_delivered_at = COALESCE($9, s.last_delivered_at),
-                     last_error = COALESCE($10, s.last_error),
-                     last_error_at = COALESCE($11, s.last_error_at)
+                            FROM ROWS FROM (pg_catalog.unnest(s.lag), pg_catalog.unnest($7::pg_catalog.int8[])) WITH ORDINALITY AS a(a, b, n)),
+                     last_delivered_at = COALESCE($8, s.last_delivered_at),
+                     last_error = COALESCE($9, s.last_error),
+                     last_error_at = COALESCE($10, s.last_error_at)
                  FROM (SELECT destination_id FROM _cdp.destination_statistics
                        WHERE destination_id OPERATOR(pg_catalog.=) $1 FOR UPDATE SKIP LOCKED) AS free
                  WHERE s.destination_id OPERATOR(pg_catalog.=) free.destination_id",
@@ -103,7 +100,6 @@ impl Tallies {
                     Param::Int8(tally.discarded),
                     Param::Int8(tally.retried),
                     Param::Int8(tally.rejected),
-                    Param::Int8(tally.repeated),
                     Param::Int8Array(&tally.latency),
                     Param::Int8Array(&tally.lag),
                     Param::OptionalTimestamp(tally.last_delivered_at),

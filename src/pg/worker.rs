@@ -257,7 +257,7 @@ fn abort() {
 }
 
 /// Runs `body`; Postgres' errors and panics become values.
-fn caught<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+pub fn caught<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     PgTryBuilder::new(AssertUnwindSafe(body)).catch_others(|cause| Err(error(&cause))).execute()
 }
 

@@ -39,7 +39,7 @@ pub fn run(seat: &Seat) -> Result<Ending> {
     if !worker::may_stay() {
         return Ok(Ending::SteppedAside);
     }
-    let mut engine = Engine::new()?;
+    let engine = Engine::new()?;
     // Nobody else has leases: this process has the only seat for them.
     loop {
         match worker::transaction(c"cdp: take over", leases::take_over)? {
@@ -47,12 +47,7 @@ pub fn run(seat: &Seat) -> Result<Ending> {
             Attempt::Busy => {
                 worker::wait(BUSY);
             }
-            Attempt::Done(repeated) => {
-                for (destination_id, messages) in repeated {
-                    engine.count_repeated(destination_id, messages);
-                }
-                break;
-            }
+            Attempt::Done(()) => break,
         }
     }
     seat.beat();

@@ -69,6 +69,20 @@ pub fn remove_dead_letters(spi: &Spi, limit: i64) -> Result<bool> {
     Ok(removed as i64 >= limit)
 }
 
+/// Removes dropped routes of which no message can be left.
+pub fn remove_dropped_routes(spi: &Spi, _limit: i64) -> Result<bool> {
+    let days = guc::outbox_days();
+    if days > 0 {
+        spi.execute(
+            "DELETE FROM _cdp.routes AS r WHERE r.dropped_at OPERATOR(pg_catalog.<) $1
+               AND NOT EXISTS (SELECT FROM _cdp.outbox AS o WHERE o.route_id OPERATOR(pg_catalog.=) r.route_id)
+               AND NOT EXISTS (SELECT FROM _cdp.dead_letters AS l WHERE l.route_id OPERATOR(pg_catalog.=) r.route_id)",
+            &[Param::Timestamp(clock::real().saturating_sub(days * DAY))],
+        )?;
+    }
+    Ok(false)
+}
+
 /// Lets messages go that wait behind one that is not there any more, because somebody deleted it.
 pub fn release_orphans(spi: &Spi, limit: i64) -> Result<bool> {
     let released = spi.execute(
