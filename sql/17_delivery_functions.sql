@@ -104,6 +104,70 @@ COMMENT ON FUNCTION cdp.drop_route(text, text[], text, text) IS 'Drops the route
 REVOKE ALL ON FUNCTION cdp.drop_route(text, text[], text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.drop_route(text, text[], text, text) TO cdp_admin;
 
+CREATE FUNCTION cdp.try_route(
+    destination text,
+    message jsonb,
+    mapping jsonb DEFAULT NULL,
+    transform text DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS TABLE (outcome text, result jsonb, request text, detail text)
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_try_route';
+COMMENT ON FUNCTION cdp.try_route(text, jsonb, jsonb, text, text) IS 'What a mapping and a transformation make of a message, and the request that would be sent; sends nothing';
+REVOKE ALL ON FUNCTION cdp.try_route(text, jsonb, jsonb, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.try_route(text, jsonb, jsonb, text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.replay_events(
+    events jsonb[],
+    destination text DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS bigint
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_replay_events';
+COMMENT ON FUNCTION cdp.replay_events(jsonb[], text, text) IS 'Sends rows of cdp.events again where routes want them, marked as replay; returns how many messages';
+REVOKE ALL ON FUNCTION cdp.replay_events(jsonb[], text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.replay_events(jsonb[], text, text) TO cdp_admin;
+
+-- The filter is SQL and runs with the caller's rights, so this function must not be SECURITY DEFINER.
+CREATE FUNCTION cdp.replay(
+    filter text,
+    destination text DEFAULT NULL,
+    since timestamptz DEFAULT NULL,
+    until timestamptz DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    chosen CONSTANT text := COALESCE(namespace, NULLIF(pg_catalog.current_setting('cdp.namespace', true), ''), 'default');
+    batches refcursor;
+    batch jsonb[];
+    total bigint := 0;
+BEGIN
+    OPEN batches NO SCROLL FOR EXECUTE
+        'SELECT pg_catalog.array_agg(p.event ORDER BY p.place) FROM ('
+        'SELECT pg_catalog.to_jsonb(e) AS event, pg_catalog.row_number() OVER (ORDER BY e."timestamp", e.event_id) OPERATOR(pg_catalog.-) 1 AS place'
+        ' FROM cdp.events AS e WHERE e.namespace OPERATOR(pg_catalog.=) $1'
+        ' AND (e."timestamp" OPERATOR(pg_catalog.>=) $2 OR $2 IS NULL) AND (e."timestamp" OPERATOR(pg_catalog.<) $3 OR $3 IS NULL)'
+        ' AND (' OPERATOR(pg_catalog.||) COALESCE(filter, 'true') OPERATOR(pg_catalog.||) ')) AS p'
+        ' GROUP BY p.place OPERATOR(pg_catalog./) 1000 ORDER BY p.place OPERATOR(pg_catalog./) 1000'
+        USING chosen, since, until;
+    LOOP
+        FETCH batches INTO batch;
+        EXIT WHEN NOT FOUND;
+        total := total OPERATOR(pg_catalog.+) cdp.replay_events(batch, destination, chosen);
+    END LOOP;
+    CLOSE batches;
+    RETURN total;
+END
+$$;
+COMMENT ON FUNCTION cdp.replay(text, text, timestamptz, timestamptz, text) IS 'Sends past events again where routes want them, marked as replay: those that a SQL condition over cdp.events chooses, since and before the given times; returns how many messages';
+REVOKE ALL ON FUNCTION cdp.replay(text, text, timestamptz, timestamptz, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.replay(text, text, timestamptz, timestamptz, text) TO cdp_admin;
+
 CREATE FUNCTION cdp.retry_dead_letters(
     delivery_ids bigint[]
 ) RETURNS bigint

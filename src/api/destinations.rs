@@ -1,11 +1,13 @@
 //! Destinations, routes, dead letters.
 
 use super::{namespace, required};
-use crate::delivery::{dead_letters, destinations, probe, route_definitions};
+use crate::delivery::{dead_letters, destinations, probe, replay, route_definitions, shaping, trial};
 use crate::error::{internal, Error, Result};
+use crate::ingest::stored;
 use crate::namespaces::Namespace;
-use crate::pg::function::{Call, Field, Returned};
 use crate::pg::datum::Param;
+use crate::pg::function::{Call, Field, Returned};
+use crate::pg::session;
 use crate::pg::spi::{Rows, Spi};
 use crate::traits::define::check_key;
 use cdp_delivery::Duplicates;
@@ -137,6 +139,46 @@ pub fn drop_route(call: &Call) -> Result<Returned> {
     };
     Spi::connect(false, |spi| route_definitions::drop(spi, &*namespace(spi, call, 3)?, &request))?;
     Ok(Returned::Value(Field::Null))
+}
+
+/// `cdp.try_route(destination, message, mapping, transform, namespace)`
+pub fn try_route(call: &Call) -> Result<Returned> {
+    let destination = required(call, 0, "destination")?;
+    let message = json(call, 1, "message")?;
+    let (mapping, transform) = (call.jsonb(2), call.text(3));
+    let trial = Spi::connect(false, |spi| {
+        let namespace = namespace(spi, call, 4)?;
+        let definition = destinations::find(spi, &namespace, &destination)?;
+        let shape = shaping::Shape {
+            mapping: mapping.as_deref().map(shaping::parse_mapping).transpose()?,
+            transform: match &transform {
+                None => None,
+                Some(name) => Some(shaping::Transform {
+                    function: route_definitions::transform(spi, name)?,
+                    owner: session::outer_role(),
+                }),
+            },
+        };
+        trial::run(spi, &definition, &shape, message)
+    })?;
+    Ok(Returned::Rows(vec![vec![
+        Field::Text(trial.outcome.to_string()),
+        Field::optional_jsonb(trial.message.map(|message| message.to_string())),
+        Field::optional_text(trial.request),
+        Field::optional_text(trial.detail),
+    ]]))
+}
+
+/// `cdp.replay_events(events, destination, namespace)`
+pub fn replay_events(call: &Call) -> Result<Returned> {
+    let events = call.jsonb_array(0).unwrap_or_default();
+    let events: Vec<Value> = events.iter().filter_map(|text| stored::json(text)).collect();
+    let destination = call.text(1);
+    let count = Spi::connect(false, |spi| {
+        let namespace = namespace(spi, call, 2)?;
+        replay::replay(spi, &namespace, &events, destination.as_deref())
+    })?;
+    Ok(Returned::Value(Field::Int8(count as i64)))
 }
 
 /// `cdp.retry_dead_letters(delivery_ids)`

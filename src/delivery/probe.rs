@@ -17,10 +17,7 @@ const TICK: Duration = Duration::from_millis(100);
 pub fn test(definition: &Definition) -> Result<std::result::Result<String, String>> {
     let target = match targets::target(definition) {
         Ok(target) => target,
-        Err(error) => {
-            let detail = error.detail.map(|detail| format!(": {detail}")).unwrap_or_default();
-            return Ok(Err(format!("{}{detail}", error.message)));
-        }
+        Err(error) => return Ok(Err(sentence(&error))),
     };
     let memory = HashMap::new();
     let context = Context {
@@ -51,4 +48,12 @@ pub fn test(definition: &Definition) -> Result<std::result::Result<String, Strin
     };
     let mask = |text: String| target.secrets.mask(&text);
     Ok(outcome.map(mask).map_err(mask))
+}
+
+/// An error in one line.
+pub fn sentence(error: &Error) -> String {
+    match &error.detail {
+        Some(detail) => format!("{}: {detail}", error.message),
+        None => error.message.clone(),
+    }
 }

@@ -177,7 +177,17 @@ fn is_allowed(integrations: Option<&serde_json::Value>, route: &Route) -> bool {
     }
 }
 
-/// Sends the messages of a batch where routes want them.
+/// Why messages are sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Occasion {
+    /// They just came in.
+    Arrival,
+    /// Somebody wants them sent again, perhaps to one destination only.
+    Replay { destination_id: Option<i32> },
+}
+
+/// Sends the messages of a batch where routes want them. Returns how many go out.
+#[allow(clippy::too_many_arguments)]
 pub fn send_messages(
     spi: &Spi,
     catalog: &Catalog,
@@ -186,23 +196,29 @@ pub fn send_messages(
     batch: &[Accepted],
     people: &[Person],
     now: Timestamp,
-) -> Result<()> {
+    occasion: Occasion,
+) -> Result<usize> {
     if catalog.routes.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
+    let only = match occasion {
+        Occasion::Arrival => None,
+        Occasion::Replay { destination_id } => destination_id,
+    };
     let mut wanted: Vec<(&Accepted, &Route)> = Vec::new();
     for accepted in batch {
         let name = route_name(&accepted.message);
         let integrations = accepted.message.integrations.as_ref().map(cdp_message::Document::value);
         for route in &catalog.routes {
             // What no route names goes only to those that ask for everything; changes have their own way.
-            if route.wants(name) && is_allowed(integrations, route) {
+            let is_meant = only.is_none_or(|destination_id| destination_id == route.destination_id);
+            if is_meant && route.wants(name) && is_allowed(integrations, route) {
                 wanted.push((accepted, route));
             }
         }
     }
     if wanted.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
     let mut by_id: HashMap<i64, &Person> = people.iter().map(|p| (p.profile_id, p)).collect();
     // People whose rows others hold are read as they are, for filters that ask about the person.
@@ -250,11 +266,12 @@ pub fn send_messages(
                 kind: kind_of(&accepted.message),
                 message_id: accepted.message_id.clone(),
                 payload: body.to_string(),
-                replay: false,
+                replay: occasion != Occasion::Arrival,
             });
         }
     }
-    outbox::append(spi, namespace.id, &outgoing)
+    outbox::append(spi, namespace.id, &outgoing)?;
+    Ok(outgoing.len())
 }
 
 /// The ids by which the outside world knows people.

@@ -221,6 +221,34 @@ pub unsafe fn text_array(datum: Datum) -> Vec<Option<String>> {
     }
 }
 
+/// The JSON texts of a jsonb array, without its nulls.
+///
+/// # Safety
+/// `datum` must be a valid, non-null jsonb[].
+pub unsafe fn jsonb_array(datum: Datum) -> Vec<String> {
+    // SAFETY: by the caller's promise; deconstruct_array allocates the two arrays it returns.
+    unsafe {
+        let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
+        let mut elements = std::ptr::null_mut();
+        let mut nulls = std::ptr::null_mut();
+        let mut length = 0;
+        pg_sys::deconstruct_array(
+            array,
+            pg_sys::JSONBOID,
+            -1,
+            false,
+            b'i' as std::ffi::c_char,
+            &mut elements,
+            &mut nulls,
+            &mut length,
+        );
+        (0..usize::try_from(length).unwrap_or(0))
+            .filter(|i| !*nulls.add(*i))
+            .map(|i| jsonb_text(*elements.add(i)))
+            .collect()
+    }
+}
+
 /// The elements of a bigint array, without its nulls.
 ///
 /// # Safety

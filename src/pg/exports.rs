@@ -75,4 +75,6 @@ functions! {
     cdp_drop_route, pg_finfo_cdp_drop_route => crate::api::destinations::drop_route;
     cdp_retry_dead_letters, pg_finfo_cdp_retry_dead_letters => crate::api::destinations::retry_dead_letters;
     cdp_announce_workers, pg_finfo_cdp_announce_workers => crate::api::destinations::announce_workers;
+    cdp_try_route, pg_finfo_cdp_try_route => crate::api::destinations::try_route;
+    cdp_replay_events, pg_finfo_cdp_replay_events => crate::api::destinations::replay_events;
 }

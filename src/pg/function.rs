@@ -154,6 +154,12 @@ impl Call {
         self.argument(index).map(|d| unsafe { datum::varlena_bytes(d) })
     }
 
+    /// JSON texts of a jsonb[] argument, without its nulls.
+    pub fn jsonb_array(&self, index: usize) -> Option<Vec<String>> {
+        // SAFETY: the SQL declaration says the argument is jsonb[].
+        self.argument(index).map(|d| unsafe { datum::jsonb_array(d) })
+    }
+
     pub fn int8_array(&self, index: usize) -> Option<Vec<i64>> {
         // SAFETY: the SQL declaration says the argument is bigint[].
         self.argument(index).map(|d| unsafe { datum::int8_array(d) })

@@ -5,7 +5,7 @@ use super::edges::{self, properties_value};
 use super::evaluate::{self, Cause, Change, Scope, Task};
 use super::person::{self, Person};
 use super::{backfill, pending, timers};
-use crate::delivery::routes;
+use crate::delivery::routes::{self, Occasion};
 use crate::error::Result;
 use crate::identity::attributes::{self, Attributes};
 use crate::identity::IdentityChanges;
@@ -89,7 +89,8 @@ pub fn fold_batch(
     }
     finish(spi, &catalog, namespace, &mut people.held, &changes, now)?;
     pending::append(spi, namespace, &catalog, &calendar, &people.others, &events, &people.brought_to_others)?;
-    routes::send_messages(spi, &catalog, &calendar, namespace, batch, &people.held, now)
+    routes::send_messages(spi, &catalog, &calendar, namespace, batch, &people.held, now, Occasion::Arrival)?;
+    Ok(())
 }
 
 /// The people of a batch: those whose rows this transaction holds, and those held by others.

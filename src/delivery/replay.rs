@@ -1,0 +1,79 @@
+//! Sending past events again, where routes want them now; marked, so that channels that people read can
+//! refuse them.
+
+use super::destinations;
+use super::routes::{self, Occasion};
+use crate::error::{Error, Result};
+use crate::ingest::Accepted;
+use crate::namespaces::Namespace;
+use crate::pg::clock;
+use crate::pg::spi::Spi;
+use crate::traits::catalog;
+use cdp_message::{Document, Limits, Message, MessageType};
+use cdp_value::Timestamp;
+use serde_json::{Map, Value};
+
+/// Sends events, given as rows of `cdp.events` in JSON, to one destination or to all that want them.
+/// Returns how many messages go out.
+pub fn replay(spi: &Spi, namespace: &Namespace, rows: &[Value], destination: Option<&str>) -> Result<usize> {
+    let destination_id = destination.map(|key| destinations::find(spi, namespace, key)).transpose()?.map(|found| found.id);
+    let catalog = catalog::current(spi, namespace)?;
+    let calendar = namespace.calendar();
+    let batch = rows.iter().map(accepted).collect::<Result<Vec<Accepted>>>()?;
+    let occasion = Occasion::Replay { destination_id };
+    routes::send_messages(spi, &catalog, &calendar, namespace, &batch, &[], clock::now()?, occasion)
+}
+
+fn accepted(row: &Value) -> Result<Accepted> {
+    let row = row.as_object().ok_or_else(|| malformed("a row that is no object"))?;
+    let kind = match text(row, "type").as_deref() {
+        Some("identify") => MessageType::Identify,
+        Some("page") => MessageType::Page,
+        Some("screen") => MessageType::Screen,
+        Some("group") => MessageType::Group,
+        Some("alias") => MessageType::Alias,
+        _ => MessageType::Track,
+    };
+    let timestamp = time(row, "timestamp").ok_or_else(|| malformed("a row without \"timestamp\""))?;
+    let message = Message {
+        kind,
+        message_id: text(row, "message_id"),
+        user_id: text(row, "user_id"),
+        anonymous_id: text(row, "anonymous_id"),
+        previous_ids: text(row, "previous_id").into_iter().collect(),
+        group_id: text(row, "group_id"),
+        other_ids: Vec::new(),
+        event: text(row, "event").filter(|_| kind == MessageType::Track),
+        name: text(row, "name"),
+        category: text(row, "category"),
+        properties: document(row, "properties"),
+        traits: document(row, "traits"),
+        context: document(row, "context"),
+        integrations: document(row, "integrations"),
+        timestamp,
+        original_timestamp: time(row, "original_timestamp"),
+        sent_at: time(row, "sent_at"),
+        received_at: time(row, "received_at").unwrap_or(timestamp),
+    };
+    let message_id = message.message_id.clone().ok_or_else(|| malformed("a row without \"message_id\""))?;
+    let profile_id = row.get("profile_id").and_then(Value::as_i64).ok_or_else(|| malformed("a row without \"profile_id\""))?;
+    Ok(Accepted { message, message_id, profile_id })
+}
+
+fn malformed(what: &str) -> Error {
+    Error::new("22023", format!("{what} cannot be sent again")).hint("Give rows of cdp.events: to_jsonb(e).")
+}
+
+fn text(row: &Map<String, Value>, key: &str) -> Option<String> {
+    row.get(key)?.as_str().map(str::to_string)
+}
+
+fn time(row: &Map<String, Value>, key: &str) -> Option<Timestamp> {
+    chrono::DateTime::parse_from_rfc3339(row.get(key)?.as_str()?).ok().map(|at| at.timestamp_micros())
+}
+
+fn document(row: &Map<String, Value>, key: &str) -> Option<Document> {
+    let value = row.get(key).filter(|value| value.is_object())?;
+    let limits = Limits { nesting: Limits::MAX_NESTING, ..Limits::default() };
+    Document::parse(&value.to_string(), "stored", &limits).ok()
+}
