@@ -83,6 +83,9 @@ BEGIN
         condition := pg_catalog.format('ts IS NOT NULL AND ts >= %L::timestamptz AND ts < %L::timestamptz', lower_bound, upper_bound);
     END IF;
 
+    IF pg_catalog.to_regclass(pg_catalog.format('_cdp.%I', partition)) IS NOT NULL THEN
+        RETURN;
+    END IF;
     -- One maker at a time; whoever waited here finds the work done.
     PERFORM pg_catalog.pg_advisory_xact_lock(4344912, pg_catalog.hashtext(partition));
     IF pg_catalog.to_regclass(pg_catalog.format('_cdp.%I', partition)) IS NOT NULL THEN

@@ -155,6 +155,9 @@ DECLARE
     upper_bound timestamptz := lower_bound OPERATOR(pg_catalog.+) '1 day'::interval;
     partition text := 'outbox_' OPERATOR(pg_catalog.||) pg_catalog.to_char(lower_bound, 'YYYY_MM_DD');
 BEGIN
+    IF pg_catalog.to_regclass(pg_catalog.format('_cdp.%I', partition)) IS NOT NULL THEN
+        RETURN;
+    END IF;
     PERFORM pg_catalog.pg_advisory_xact_lock(4344913, pg_catalog.hashtext(partition));
     IF pg_catalog.to_regclass(pg_catalog.format('_cdp.%I', partition)) IS NOT NULL THEN
         RETURN;

@@ -176,6 +176,9 @@ BEGIN
         condition := pg_catalog.format('ts IS NOT NULL AND ts >= %L::timestamptz AND ts < %L::timestamptz', lower_bound, upper_bound);
     END IF;
 
+    IF pg_catalog.to_regclass(pg_catalog.format('_cdp.%I', partition)) IS NOT NULL THEN
+        RETURN;
+    END IF;
     -- One maker at a time; whoever waited here finds the work done.
     PERFORM pg_catalog.pg_advisory_xact_lock(4344912, pg_catalog.hashtext(partition));
     IF pg_catalog.to_regclass(pg_catalog.format('_cdp.%I', partition)) IS NOT NULL THEN
@@ -428,12 +431,14 @@ CREATE TABLE _cdp.routes (
     mapping jsonb,
     transform text,
     owner text NOT NULL,
+    dropped_at timestamptz,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
     PRIMARY KEY (route_id)
 );
 CREATE INDEX routes_destination_id ON _cdp.routes (destination_id);
 COMMENT ON TABLE _cdp.routes IS 'Which events and changes go to a destination';
+COMMENT ON COLUMN _cdp.routes.dropped_at IS 'Kept for messages that were made before, until the outbox forgets them';
 COMMENT ON COLUMN _cdp.routes.owner IS 'Role that defined the route; its transform runs with this role''s rights';
 
 -- One id at a time: sessions must not hold blocks of them, because their order is the order of delivery.
@@ -448,11 +453,14 @@ CREATE TABLE _cdp.outbox (
     kind text NOT NULL,
     message_id text NOT NULL,
     payload jsonb NOT NULL,
-    replay boolean NOT NULL DEFAULT false
+    replay boolean NOT NULL DEFAULT false,
+    route_id integer
 ) PARTITION BY RANGE (created_at);
 ALTER SEQUENCE _cdp.outbox_id_seq OWNED BY _cdp.outbox.outbox_id;
 COMMENT ON TABLE _cdp.outbox IS 'Messages for destinations, committed with what caused them; append-only, partitioned by day';
 COMMENT ON COLUMN _cdp.outbox.created_at IS 'Real time, whatever cdp.clock says';
+COMMENT ON COLUMN _cdp.outbox.payload IS 'As it was made; the route''s mapping and transformation are applied when it is sent';
+COMMENT ON COLUMN _cdp.outbox.route_id IS 'The route that wanted the message; null: a segment''s sync_to';
 COMMENT ON COLUMN _cdp.outbox.kind IS 'track, identify, page, screen, group, alias, delete, audience_entered, audience_exited, trait_changed or score_changed';
 
 -- Only inserted into and deleted from, never updated; one index. Failures move to _cdp.retries.
@@ -514,6 +522,7 @@ CREATE TABLE _cdp.dead_letters (
     status integer,
     response text,
     replay boolean NOT NULL DEFAULT false,
+    route_id integer,
     PRIMARY KEY (outbox_id, profile_id)
 );
 CREATE INDEX dead_letters_failed_at ON _cdp.dead_letters USING brin (failed_at);
@@ -548,6 +557,9 @@ DECLARE
     upper_bound timestamptz := lower_bound OPERATOR(pg_catalog.+) '1 day'::interval;
     partition text := 'outbox_' OPERATOR(pg_catalog.||) pg_catalog.to_char(lower_bound, 'YYYY_MM_DD');
 BEGIN
+    IF pg_catalog.to_regclass(pg_catalog.format('_cdp.%I', partition)) IS NOT NULL THEN
+        RETURN;
+    END IF;
     PERFORM pg_catalog.pg_advisory_xact_lock(4344913, pg_catalog.hashtext(partition));
     IF pg_catalog.to_regclass(pg_catalog.format('_cdp.%I', partition)) IS NOT NULL THEN
         RETURN;
@@ -1310,7 +1322,8 @@ CREATE VIEW cdp.routes AS
     SELECT n.name AS namespace, d.key AS destination, r.events, r.filter, r.mapping, r.transform, r.owner, r.created_at, r.updated_at
     FROM _cdp.routes AS r
     JOIN _cdp.destinations AS d ON d.destination_id OPERATOR(pg_catalog.=) r.destination_id
-    JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) r.namespace_id;
+    JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) r.namespace_id
+    WHERE r.dropped_at IS NULL;
 COMMENT ON VIEW cdp.routes IS 'Which events and changes go to which destination';
 
 -- The parts of a message are read one by one, so that counting deliveries reads none of them.
@@ -1462,6 +1475,70 @@ CREATE FUNCTION cdp.drop_route(
 COMMENT ON FUNCTION cdp.drop_route(text, text[], text, text) IS 'Drops the route to a destination with these events and this filter';
 REVOKE ALL ON FUNCTION cdp.drop_route(text, text[], text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.drop_route(text, text[], text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.try_route(
+    destination text,
+    message jsonb,
+    mapping jsonb DEFAULT NULL,
+    transform text DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS TABLE (outcome text, result jsonb, request text, detail text)
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_try_route';
+COMMENT ON FUNCTION cdp.try_route(text, jsonb, jsonb, text, text) IS 'What a mapping and a transformation make of a message, and the request that would be sent; sends nothing';
+REVOKE ALL ON FUNCTION cdp.try_route(text, jsonb, jsonb, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.try_route(text, jsonb, jsonb, text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.replay_events(
+    events jsonb[],
+    destination text DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS bigint
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_replay_events';
+COMMENT ON FUNCTION cdp.replay_events(jsonb[], text, text) IS 'Sends rows of cdp.events again where routes want them, marked as replay; returns how many messages';
+REVOKE ALL ON FUNCTION cdp.replay_events(jsonb[], text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.replay_events(jsonb[], text, text) TO cdp_admin;
+
+-- The filter is SQL and runs with the caller's rights, so this function must not be SECURITY DEFINER.
+CREATE FUNCTION cdp.replay(
+    filter text,
+    destination text DEFAULT NULL,
+    since timestamptz DEFAULT NULL,
+    until timestamptz DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    chosen CONSTANT text := COALESCE(namespace, NULLIF(pg_catalog.current_setting('cdp.namespace', true), ''), 'default');
+    batches refcursor;
+    batch jsonb[];
+    total bigint := 0;
+BEGIN
+    OPEN batches NO SCROLL FOR EXECUTE
+        'SELECT pg_catalog.array_agg(p.event ORDER BY p.place) FROM ('
+        'SELECT pg_catalog.to_jsonb(e) AS event, pg_catalog.row_number() OVER (ORDER BY e."timestamp", e.event_id) OPERATOR(pg_catalog.-) 1 AS place'
+        ' FROM cdp.events AS e WHERE e.namespace OPERATOR(pg_catalog.=) $1'
+        ' AND (e."timestamp" OPERATOR(pg_catalog.>=) $2 OR $2 IS NULL) AND (e."timestamp" OPERATOR(pg_catalog.<) $3 OR $3 IS NULL)'
+        ' AND (' OPERATOR(pg_catalog.||) COALESCE(filter, 'true') OPERATOR(pg_catalog.||) ')) AS p'
+        ' GROUP BY p.place OPERATOR(pg_catalog./) 1000 ORDER BY p.place OPERATOR(pg_catalog./) 1000'
+        USING chosen, since, until;
+    LOOP
+        FETCH batches INTO batch;
+        EXIT WHEN NOT FOUND;
+        total := total OPERATOR(pg_catalog.+) cdp.replay_events(batch, destination, chosen);
+    END LOOP;
+    CLOSE batches;
+    RETURN total;
+END
+$$;
+COMMENT ON FUNCTION cdp.replay(text, text, timestamptz, timestamptz, text) IS 'Sends past events again where routes want them, marked as replay: those that a SQL condition over cdp.events chooses, since and before the given times; returns how many messages';
+REVOKE ALL ON FUNCTION cdp.replay(text, text, timestamptz, timestamptz, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.replay(text, text, timestamptz, timestamptz, text) TO cdp_admin;
 
 CREATE FUNCTION cdp.retry_dead_letters(
     delivery_ids bigint[]
