@@ -17,7 +17,7 @@ use crate::traits::person::{self, Person};
 use crate::traits::backfill;
 use cdp_identity::{History, MessageIdentifier, NothingElse, OwnIdentifier, Part, PastMerge, Side, Split};
 use cdp_value::Timestamp;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// The two people after a split, by their profiles.
 pub struct Parted {
@@ -153,26 +153,28 @@ fn part(spi: &Spi, namespace: &Namespace, person: &Person, request: &Request, no
 /// How the person came to be, as the tables tell it.
 struct Told {
     history: History,
-    /// When the profiles of the person were made.
-    created: BTreeMap<i64, Timestamp>,
-    /// By position in the history, the ids of the messages that linked identifiers and that merged.
+    /// The ids of the messages that linked identifiers and that merged, in the order of those in the history.
     linked_by: Vec<Option<String>>,
     merged_by: Vec<Option<String>>,
+    /// The ids of the history's messages.
+    message_ids: Vec<String>,
 }
 
 impl Told {
     fn read(spi: &Spi, root: i64, profile_ids: &[i64]) -> Result<Told> {
         let ids = [Param::Int8Array(profile_ids)];
-        let created = spi
-            .query("SELECT profile_id, created_at FROM _cdp.profiles WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1)", &ids)?
-            .map(|row| Ok((row.i64(0)?, row.timestamp(1)?)))?
-            .into_iter()
-            .collect();
+        let absorbed = spi
+            .query(
+                "SELECT profile_id FROM _cdp.profiles WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1) AND merged_into IS NOT NULL \
+                 ORDER BY created_at, profile_id",
+                &ids,
+            )?
+            .map(|row| row.i64(0))?;
         let mut told = Told {
-            history: History { root, ..History::default() },
-            created,
+            history: History { root, absorbed, ..History::default() },
             linked_by: Vec::new(),
             merged_by: Vec::new(),
+            message_ids: Vec::new(),
         };
         let mut rows = spi.query(
             "SELECT kind_id, value, origin_id, message_id FROM _cdp.identifiers WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1) \
@@ -250,12 +252,12 @@ impl Told {
         for (merge, message_id) in self.history.merges.iter_mut().zip(&self.merged_by) {
             merge.message = position(message_id);
         }
-        self.history.messages = evidence.into_values().map(|(_, identifiers)| identifiers).collect();
+        (self.message_ids, self.history.messages) = evidence.into_values().unzip();
         Ok(events)
     }
 }
 
-/// Gives the other person a profile: the oldest of those that come back, or a new one. Returns it.
+/// Gives the other person a profile, and each of the two their absorbed ones. Returns it.
 fn restore_profile(
     spi: &Spi,
     namespace: &Namespace,
@@ -264,16 +266,8 @@ fn restore_profile(
     split: &Split,
     first_seen: Timestamp,
 ) -> Result<i64> {
-    let tops: BTreeSet<i64> = told
-        .history
-        .merges
-        .iter()
-        .filter(|m| split.profiles.contains(&m.absorbed) && !split.profiles.contains(&m.survivor))
-        .map(|m| m.absorbed)
-        .collect();
-    let oldest = tops.iter().copied().min_by_key(|id| (told.created.get(id).copied().unwrap_or(first_seen), *id));
-    let apart = match oldest {
-        Some(oldest) => oldest,
+    let apart = match split.apart {
+        Some(apart) => apart,
         None => spi
             .query(
                 "INSERT INTO _cdp.profiles (namespace_id, created_at) VALUES ($1, $2) RETURNING profile_id",
@@ -296,19 +290,18 @@ fn restore_profile(
         "UPDATE _cdp.profiles SET absorbed = $2 WHERE profile_id OPERATOR(pg_catalog.=) $1",
         &[Param::Int8(person.profile_id), Param::Int8Array(&kept)],
     )?;
-    // The message that brought the oldest of them in is why the others are the same person. For the one whose merge
-    // is undone that is no longer true of its own.
-    let merge_of = |id: i64| told.history.merges.iter().position(|m| m.absorbed == id);
-    let message_of = |id: i64| merge_of(id).and_then(|at| told.merged_by.get(at)).cloned().flatten();
-    let first_merged = tops.iter().copied().min_by_key(|id| merge_of(*id).and_then(|at| told.history.merges.get(at)?.message));
-    for top in tops.iter().copied().filter(|top| *top != apart) {
-        let message_id = if Some(top) == first_merged { message_of(apart) } else { message_of(top) };
+    spi.execute("DELETE FROM _cdp.profile_merges WHERE absorbed_id OPERATOR(pg_catalog.=) $1", &[Param::Int8(apart)])?;
+    for merge in split.merges.iter().filter(|merge| !told.history.merges.contains(merge)) {
+        let message_id = merge.message.and_then(|position| told.message_ids.get(position));
         spi.execute(
             "UPDATE _cdp.profile_merges SET survivor_id = $2, message_id = $3 WHERE absorbed_id OPERATOR(pg_catalog.=) $1",
-            &[Param::Int8(top), Param::Int8(apart), Param::OptionalText(message_id.as_deref())],
+            &[
+                Param::Int8(merge.absorbed),
+                Param::Int8(merge.survivor),
+                Param::OptionalText(message_id.map(String::as_str)),
+            ],
         )?;
     }
-    spi.execute("DELETE FROM _cdp.profile_merges WHERE absorbed_id OPERATOR(pg_catalog.=) $1", &[Param::Int8(apart)])?;
     Ok(apart)
 }
 

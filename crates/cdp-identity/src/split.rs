@@ -36,7 +36,10 @@ pub struct PastMerge {
 pub struct History {
     /// The profile that stands for the person.
     pub root: i64,
+    /// The profiles that were absorbed, the oldest first.
+    pub absorbed: Vec<i64>,
     pub identifiers: Vec<OwnIdentifier>,
+    /// One for each absorbed profile.
     pub merges: Vec<PastMerge>,
     /// The identifiers of the messages that linked or merged, in the order of arrival.
     pub messages: Vec<Vec<MessageIdentifier>>,
@@ -67,21 +70,16 @@ pub enum Side {
     Apart,
 }
 
-impl Side {
-    fn other(self) -> Side {
-        match self {
-            Side::Kept => Side::Apart,
-            Side::Apart => Side::Kept,
-        }
-    }
-}
-
 /// Who is who after a split.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Split {
-    /// Absorbed profiles that are the other person's now. Empty when there is none: then that
-    /// person needs a new profile.
+    /// The profile that the one apart gets back: the oldest of theirs. None when all stay: then
+    /// that person needs a new one.
+    pub apart: Option<i64>,
+    /// Absorbed profiles that are no longer the person's.
     pub profiles: BTreeSet<i64>,
+    /// The merges that stay in force, for both.
+    pub merges: Vec<PastMerge>,
     /// The side of each identifier, in the order of [`History::identifiers`].
     pub identifiers: Vec<Side>,
     /// The side of the part that was to be split off.
@@ -108,6 +106,24 @@ impl Split {
     }
 }
 
+/// One of the two, before it is known who keeps the profile of the person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Half {
+    /// Who has the profile in which the two came together.
+    Near,
+    /// Who came to it.
+    Far,
+}
+
+impl Half {
+    fn other(self) -> Half {
+        match self {
+            Half::Near => Half::Far,
+            Half::Far => Half::Near,
+        }
+    }
+}
+
 /// What the most trusted identifier says of those that say something; earlier ids (of an alias)
 /// are asked last.
 fn most_trusted<T>(
@@ -125,6 +141,10 @@ fn rank(rules: &Rules, kind: KindId) -> usize {
 }
 
 /// Takes `part` off the person; `rest` is what it is to be kept apart from.
+///
+/// If the part came in by a merge, it is as if that merge had not happened. If it was linked to the
+/// profile that the rest is in, or the other way round, it is as if the later of the two had not
+/// been linked. What came through both, in one message, stays with the more trusted.
 pub fn split(
     rules: &Rules,
     history: &History,
@@ -132,25 +152,122 @@ pub fn split(
     part: &Part,
 ) -> Result<Split, NothingElse> {
     let tree = Tree::new(history);
-    let (part_node, rest_node) = (tree.node(part), tree.node(rest));
-    // The merge to undo is the one by which the two came together.
-    let (undone, part_side) = if part_node == rest_node {
-        (None, Side::Apart)
-    } else if tree.path(rest_node).contains(&part_node) {
-        (tree.child_towards(part_node, rest_node), Side::Kept)
-    } else {
-        (Some(part_node), Side::Apart)
+    let part_node = tree.node(part);
+    let chosen;
+    let rest = match (rest, part) {
+        (Part::Identifiers(_), _) | (_, Part::Profile(_)) => rest,
+        _ if tree.node(rest) != part_node => rest,
+        _ => {
+            chosen = rest_of(rules, history, part_node, part)?;
+            &chosen
+        }
     };
-    let mut work = Work::new(rules, history, &tree, undone, part_node);
-    work.take_part(part, part_side);
-    work.take_part(rest, part_side.other());
-    work.set_unit(Unit::Branch(rest_node), part_side.other());
-    if undone.is_none() || *rest == Part::Rest {
-        // Somebody has to be the one who stays.
-        work.keep_most_trusted(part)?;
+    let rest_node = tree.node(rest);
+    let mistake = if matches!(part, Part::Profile(_)) {
+        Mistake::merge(&tree, part_node, Half::Far)
+    } else if part_node == rest_node {
+        Mistake::link(history, part_node, rest, part)
+    } else if tree.path(rest_node).contains(&part_node) {
+        // The rest was merged into the part's profile: that is undone, unless the part was linked
+        // only when the two were one already.
+        let child = tree
+            .child_towards(part_node, rest_node)
+            .unwrap_or(rest_node);
+        match (linked(history, part), tree.message(child)) {
+            (Some(linked), Some(merged)) if linked >= merged => Mistake {
+                undone: None,
+                within: part_node,
+                met: Some(linked),
+                part: Half::Far,
+            },
+            _ => Mistake::merge(&tree, child, Half::Near),
+        }
+    } else {
+        Mistake::merge(&tree, part_node, Half::Far)
+    };
+    let mut work = Work::new(rules, history, &tree, &mistake);
+    work.take_part(part, mistake.part);
+    work.take_part(rest, mistake.part.other());
+    if !work.shared.contains(&rest_node) {
+        work.set_profile(rest_node, mistake.part.other());
     }
-    work.decide(undone.and_then(|undone| tree.message(undone)));
-    work.finish(part_side)
+    work.keep_what_was_before(mistake.met);
+    work.decide();
+    work.finish(mistake.part)
+}
+
+/// What should not have happened.
+struct Mistake {
+    /// The profile that was absorbed; None if an identifier was linked.
+    undone: Option<i64>,
+    /// The profile that absorbed it, or that the identifier was linked to.
+    within: i64,
+    /// The message that did it; None when that is not known, or made both at once.
+    met: Option<usize>,
+    /// Whether the part was in the profile before, or came to it.
+    part: Half,
+}
+
+impl Mistake {
+    fn merge(tree: &Tree, undone: i64, part: Half) -> Mistake {
+        Mistake {
+            undone: Some(undone),
+            within: tree.parent(undone).unwrap_or(tree.root),
+            met: tree.message(undone),
+            part,
+        }
+    }
+
+    /// Both were linked to one profile: the later of the two should not have been.
+    fn link(history: &History, within: i64, rest: &Part, part: &Part) -> Mistake {
+        let (met, part) = match (linked(history, part), linked(history, rest)) {
+            (Some(part), Some(rest)) if part < rest => (Some(rest), Half::Near),
+            (Some(part), Some(rest)) if part == rest => (None, Half::Far),
+            (part, _) => (part, Half::Far),
+        };
+        Mistake {
+            undone: None,
+            within,
+            met,
+            part,
+        }
+    }
+}
+
+/// Who is to stay, where the caller does not say: whoever was in the profile before the part was
+/// linked to it, and if nobody was, the most trusted identifier that came to it.
+fn rest_of(
+    rules: &Rules,
+    history: &History,
+    within: i64,
+    part: &Part,
+) -> Result<Part, NothingElse> {
+    let Part::Identifiers(taken) = part else {
+        return Err(NothingElse);
+    };
+    let others = history
+        .identifiers
+        .iter()
+        .filter(|i| !taken.iter().any(|p| p.0 == i.kind && p.1 == i.value));
+    let first = linked(history, part);
+    let chosen = others.min_by_key(|i| {
+        let elsewhere = i.origin != within;
+        let later = elsewhere || i.message >= first;
+        (later, elsewhere, rank(rules, i.kind), i.message)
+    });
+    let chosen = chosen.ok_or(NothingElse)?;
+    Ok(Part::Identifiers(vec![(chosen.kind, chosen.value.clone())]))
+}
+
+/// The message that linked the first identifier of a part.
+fn linked(history: &History, part: &Part) -> Option<usize> {
+    let Part::Identifiers(identifiers) = part else {
+        return None;
+    };
+    let (kind, value) = identifiers.first()?;
+    let own = history.identifiers.iter();
+    own.filter(|i| i.kind == *kind && i.value == *value)
+        .find_map(|i| i.message)
 }
 
 /// The merges as a tree: each absorbed profile below the one it went into.
@@ -213,6 +330,43 @@ impl Tree {
         path
     }
 
+    /// The merges that stay in force when some profiles go to somebody else, whose oldest is
+    /// `apart`. Where a profile and the one it went into part ways, it is merged into the oldest
+    /// of its own side instead, by the message that brought the two together.
+    fn merges_after(&self, profiles: &BTreeSet<i64>, apart: Option<i64>) -> Vec<PastMerge> {
+        let mut merges = Vec::with_capacity(self.merges.len());
+        for merge in self.merges.values() {
+            let is_apart = profiles.contains(&merge.absorbed);
+            if apart == Some(merge.absorbed) {
+                continue;
+            }
+            if is_apart == profiles.contains(&merge.survivor) {
+                merges.push(*merge);
+                continue;
+            }
+            let survivor = match apart {
+                Some(apart) if is_apart => apart,
+                _ => self.root,
+            };
+            merges.push(PastMerge {
+                survivor,
+                message: self.together(merge.absorbed, survivor),
+                ..*merge
+            });
+        }
+        merges
+    }
+
+    /// The message since which two profiles are one: the last on the way between them.
+    fn together(&self, a: i64, b: i64) -> Option<usize> {
+        let (to_root, other) = (self.path(a), self.path(b));
+        let edges = to_root
+            .iter()
+            .filter(|profile| !other.contains(profile))
+            .chain(other.iter().filter(|profile| !to_root.contains(profile)));
+        edges.filter_map(|profile| self.message(*profile)).max()
+    }
+
     /// The profile just below `ancestor` on the way to `profile`.
     fn child_towards(&self, ancestor: i64, profile: i64) -> Option<i64> {
         let path = self.path(profile);
@@ -221,43 +375,36 @@ impl Tree {
     }
 }
 
-/// What goes to one side as a whole.
+/// What goes to one of the two as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Unit {
-    /// An identifier that was linked to a profile that the two share, by its position.
+    /// An identifier that was linked when the two were one, by its position.
     Identifier(usize),
-    /// An absorbed profile with all below it.
-    Branch(i64),
+    /// A profile with all that it had when it became one with them.
+    Profile(i64),
 }
 
 /// Units that are known to be one person's, and whose if that is known too.
 #[derive(Debug, Clone, Default)]
 struct Cluster {
     units: Vec<Unit>,
-    side: Option<Side>,
+    half: Option<Half>,
 }
 
 struct Work<'a> {
     rules: &'a Rules,
     history: &'a History,
     tree: &'a Tree,
-    /// The profiles that may hold things of either: from the one where the two came together up
-    /// to the root.
-    shared: BTreeSet<i64>,
+    /// The profiles that hold things of both: from the one in which the two came together up to
+    /// the root.
+    shared: Vec<i64>,
     positions: HashMap<KindId, HashMap<&'a str, usize>>,
     clusters: Vec<Cluster>,
     cluster_of: HashMap<Unit, usize>,
 }
 
 impl<'a> Work<'a> {
-    fn new(
-        rules: &'a Rules,
-        history: &'a History,
-        tree: &'a Tree,
-        undone: Option<i64>,
-        within: i64,
-    ) -> Work<'a> {
-        let met = undone.map_or(within, |undone| tree.parent(undone).unwrap_or(history.root));
+    fn new(rules: &'a Rules, history: &'a History, tree: &'a Tree, mistake: &Mistake) -> Work<'a> {
         let mut positions: HashMap<KindId, HashMap<&str, usize>> = HashMap::new();
         for (position, identifier) in history.identifiers.iter().enumerate() {
             positions
@@ -269,29 +416,61 @@ impl<'a> Work<'a> {
             rules,
             history,
             tree,
-            shared: tree.path(met).into_iter().chain([history.root]).collect(),
+            shared: tree.path(mistake.within),
             positions,
             clusters: Vec::new(),
             cluster_of: HashMap::new(),
         };
-        if let Some(undone) = undone {
-            work.set_unit(Unit::Branch(undone), Side::Apart);
+        if let Some(undone) = mistake.undone {
+            work.set_profile(undone, Half::Far);
         }
         work
     }
 
-    fn unit_of_profile(&self, profile: i64) -> Option<Unit> {
-        let below = |node: &i64| !self.shared.contains(node);
-        let highest = self.tree.path(profile).into_iter().take_while(below).last();
-        highest.map(Unit::Branch)
+    /// The message by which a shared profile absorbed the ones that were shared before; None for
+    /// the first of them.
+    fn joined(&self, shared: i64) -> Option<usize> {
+        let place = self.shared.iter().position(|profile| *profile == shared)?;
+        let before = self.shared.get(place.checked_sub(1)?)?;
+        self.tree.message(*before)
+    }
+
+    /// Whether something that happened to a shared profile did so before the two were in it.
+    fn is_earlier(&self, shared: i64, message: Option<usize>) -> bool {
+        if self.shared.first() == Some(&shared) {
+            return false;
+        }
+        match (message, self.joined(shared)) {
+            (Some(message), Some(joined)) => message < joined,
+            _ => true,
+        }
+    }
+
+    /// What a profile goes with.
+    fn unit_of_profile(&self, profile: i64) -> Unit {
+        let mut highest = profile;
+        while !self.shared.contains(&highest) {
+            let Some(parent) = self.tree.parent(highest) else {
+                break;
+            };
+            if self.shared.contains(&parent) {
+                if self.is_earlier(parent, self.tree.message(highest)) {
+                    highest = parent;
+                }
+                break;
+            }
+            highest = parent;
+        }
+        Unit::Profile(highest)
     }
 
     fn unit(&self, position: usize) -> Option<Unit> {
         let identifier = self.history.identifiers.get(position)?;
-        Some(
-            self.unit_of_profile(identifier.origin)
-                .unwrap_or(Unit::Identifier(position)),
-        )
+        let origin = identifier.origin;
+        if self.shared.contains(&origin) && !self.is_earlier(origin, identifier.message) {
+            return Some(Unit::Identifier(position));
+        }
+        Some(self.unit_of_profile(origin))
     }
 
     fn position(&self, kind: KindId, value: &str) -> Option<usize> {
@@ -303,103 +482,77 @@ impl<'a> Work<'a> {
         *self.cluster_of.entry(unit).or_insert_with(|| {
             clusters.push(Cluster {
                 units: vec![unit],
-                side: None,
+                half: None,
             });
             clusters.len() - 1
         })
     }
 
-    fn side_of_unit(&self, unit: Unit) -> Option<Side> {
+    fn half(&self, unit: Unit) -> Option<Half> {
         let cluster = self.cluster_of.get(&unit)?;
-        self.clusters.get(*cluster)?.side
+        self.clusters.get(*cluster)?.half
     }
 
-    /// Gives a unit, and what it is known to be one with, to a side, unless it has one.
-    fn set_unit(&mut self, unit: Unit, side: Side) {
-        let unit = match unit {
-            Unit::Branch(profile) => match self.unit_of_profile(profile) {
-                Some(unit) => unit,
-                None => return,
-            },
-            unit => unit,
-        };
+    /// Gives a unit, and what it is known to be one with, to one of the two, unless it has an
+    /// owner.
+    fn set(&mut self, unit: Unit, half: Half) {
         let cluster = self.cluster(unit);
         if let Some(cluster) = self.clusters.get_mut(cluster) {
-            cluster.side.get_or_insert(side);
+            cluster.half.get_or_insert(half);
         }
     }
 
-    fn take_part(&mut self, part: &Part, side: Side) {
+    fn set_profile(&mut self, profile: i64, half: Half) {
+        self.set(self.unit_of_profile(profile), half);
+    }
+
+    fn take_part(&mut self, part: &Part, half: Half) {
         if let Part::Identifiers(identifiers) = part {
             for (kind, value) in identifiers {
                 let position = self.position(*kind, value);
                 if let Some(unit) = position.and_then(|position| self.unit(position)) {
-                    self.set_unit(unit, side);
+                    self.set(unit, half);
                 }
             }
         }
     }
 
-    /// Says that the most trusted identifier of the shared profiles other than the part stays.
-    fn keep_most_trusted(&mut self, part: &Part) -> Result<(), NothingElse> {
-        let part: &[(KindId, String)] = match part {
-            Part::Identifiers(identifiers) => identifiers,
-            Part::Profile(_) | Part::Rest => &[],
+    /// What the profile in which the two came together had before, by the message `met`, stays
+    /// with it; so does what is not known to have come later.
+    fn keep_what_was_before(&mut self, met: Option<usize>) {
+        let Some(first) = self.shared.first().copied() else {
+            return;
         };
-        let is_part = |i: &OwnIdentifier| part.iter().any(|p| p.0 == i.kind && p.1 == i.value);
-        let others = self.history.identifiers.iter().enumerate();
-        let trusted = others
-            .filter(|(position, i)| {
-                let side = self.unit(*position).and_then(|unit| self.side_of_unit(unit));
-                !is_part(i) && side != Some(Side::Apart)
-            })
-            .min_by_key(|(position, i)| {
-                let elsewhere = !self.shared.contains(&i.origin);
-                (elsewhere, rank(self.rules, i.kind), i.message, *position)
-            });
-        let (position, _) = trusted.ok_or(NothingElse)?;
-        if let Some(unit) = self.unit(position) {
-            self.set_unit(unit, Side::Kept);
-        }
-        Ok(())
-    }
-
-    /// Goes through the messages in the order of arrival. `met` is the one by which the two came
-    /// together: what the shared profiles had before it stays with them.
-    fn decide(&mut self, met: Option<usize>) {
+        let is_before = |message: Option<usize>| match (message, met) {
+            (Some(message), Some(met)) => message < met,
+            (message, _) => message.is_none(),
+        };
         for (position, identifier) in self.history.identifiers.iter().enumerate() {
-            let before = match (identifier.message, met) {
-                (Some(message), Some(met)) => message < met,
-                (None, _) => true,
-                (Some(_), None) => false,
-            };
-            if before && self.shared.contains(&identifier.origin) {
-                self.set_unit(Unit::Identifier(position), Side::Kept);
+            if identifier.origin == first && is_before(identifier.message) {
+                self.set(Unit::Identifier(position), Half::Near);
             }
         }
         for merge in &self.history.merges {
-            let before = match (merge.message, met) {
-                (Some(message), Some(met)) => message < met,
-                (None, _) => true,
-                (Some(_), None) => false,
-            };
-            if before && self.shared.contains(&merge.survivor) {
-                self.set_unit(Unit::Branch(merge.absorbed), Side::Kept);
+            if merge.survivor == first && is_before(merge.message) {
+                self.set_profile(merge.absorbed, Half::Near);
             }
         }
+    }
+
+    /// Goes through the messages in the order of arrival.
+    fn decide(&mut self) {
         for (message, identifiers) in self.history.messages.iter().enumerate() {
-            let side = most_trusted(self.rules, identifiers, |i| {
-                let unit = self.present(message, i)?;
-                self.side_of_unit(unit)
-            });
             let present: BTreeSet<Unit> = identifiers
                 .iter()
                 .filter_map(|i| self.present(message, i))
                 .collect();
-            match side {
-                Some(side) => {
+            let half = most_trusted(self.rules, identifiers, |i| {
+                self.half(self.present(message, i)?)
+            });
+            match half {
+                Some(half) => {
                     for unit in present {
-                        self.set_unit(unit, side);
+                        self.set(unit, half);
                     }
                 }
                 None => self.unite(&present),
@@ -407,17 +560,16 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// The unit of an identifier of a message, if it was the person's by then.
+    /// The unit of an identifier of a message, if it was one with the two by then.
     fn present(&self, message: usize, identifier: &MessageIdentifier) -> Option<Unit> {
         let position = self.position(identifier.kind, &identifier.value)?;
         let unit = self.unit(position)?;
         let since = match unit {
             Unit::Identifier(position) => self.history.identifiers.get(position)?.message,
-            Unit::Branch(profile) => self.tree.message(profile),
+            Unit::Profile(profile) if self.shared.contains(&profile) => self.joined(profile),
+            Unit::Profile(profile) => self.tree.message(profile),
         };
-        since
-            .is_none_or(|since| since <= message)
-            .then_some(unit)
+        since.is_none_or(|since| since <= message).then_some(unit)
     }
 
     /// Notes that units of whom nothing else is known are one person's.
@@ -436,20 +588,31 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn finish(self, part: Side) -> Result<Split, NothingElse> {
-        let side = |unit: Option<Unit>| {
-            let side = unit.and_then(|unit| self.side_of_unit(unit));
-            side.unwrap_or(Side::Kept)
+    fn finish(self, part: Half) -> Result<Split, NothingElse> {
+        let of_profile = |profile: i64| match self.unit_of_profile(profile) {
+            Unit::Profile(first) if self.shared.first() == Some(&first) => Half::Near,
+            unit => self.half(unit).unwrap_or(Half::Near),
         };
-        let profiles: BTreeSet<i64> = self
-            .tree
-            .merges
-            .keys()
-            .copied()
-            .filter(|profile| side(self.unit_of_profile(*profile)) == Side::Apart)
+        let kept = of_profile(self.history.root);
+        let side = |half: Half| {
+            if half == kept {
+                Side::Kept
+            } else {
+                Side::Apart
+            }
+        };
+        let absorbed = self.history.absorbed.iter().copied();
+        let profiles: BTreeSet<i64> = absorbed
+            .filter(|profile| of_profile(*profile) != kept)
             .collect();
         let identifiers: Vec<Side> = (0..self.history.identifiers.len())
-            .map(|position| side(self.unit(position)))
+            .map(|position| {
+                let half = self.unit(position).and_then(|unit| match unit {
+                    Unit::Profile(profile) => Some(of_profile(profile)),
+                    unit => self.half(unit),
+                });
+                side(half.unwrap_or(Half::Near))
+            })
             .collect();
         let mut owners: HashMap<KindId, HashMap<String, Side>> = HashMap::new();
         for (identifier, side) in self.history.identifiers.iter().zip(&identifiers) {
@@ -458,15 +621,22 @@ impl<'a> Work<'a> {
                 .or_default()
                 .insert(identifier.value.clone(), *side);
         }
-        let nobody_apart = profiles.is_empty() && !identifiers.contains(&Side::Apart);
-        if nobody_apart || !identifiers.contains(&Side::Kept) {
+        if !identifiers.contains(&Side::Apart) || !identifiers.contains(&Side::Kept) {
             return Err(NothingElse);
         }
+        let apart = self
+            .history
+            .absorbed
+            .iter()
+            .copied()
+            .find(|profile| profiles.contains(profile));
         Ok(Split {
+            apart,
+            merges: self.tree.merges_after(&profiles, apart),
             profiles,
             identifiers,
-            part,
-            shared: self.shared,
+            part: side(part),
+            shared: self.shared.into_iter().collect(),
             owners,
         })
     }
