@@ -130,6 +130,15 @@ mod tests {
     }
 
     #[test]
+    fn offsets_may_change_within_a_quarter_of_an_hour() {
+        // Liberia was 44 minutes and 30 seconds behind Greenwich until 1972.
+        let monrovia = Zoned::new("Africa/Monrovia").unwrap();
+        let (before, after) = (at("1972-01-07T00:31:00Z"), at("1972-01-07T00:44:40Z"));
+        let days = [before, after, before].map(|ts| monrovia.day(ts));
+        assert_eq!(days, [735, 736, 735]);
+    }
+
+    #[test]
     fn no_time_is_too_far() {
         let berlin = Zoned::new("Europe/Berlin").unwrap();
         for ts in [i64::MIN, i64::MIN + 1, -1, 0, i64::MAX] {

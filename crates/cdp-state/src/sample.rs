@@ -130,3 +130,28 @@ fn held(value: &Arc<Value>) -> Held {
         _ => Held::Other(Arc::clone(value)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_priorities_are_ordered_by_value() {
+        let text = |n: usize| Arc::new(Value::Text(format!("{n:02}")));
+        let draw = |numbers: &mut dyn Iterator<Item = usize>| {
+            let mut sample = Sample::default();
+            for n in numbers {
+                let (priority, value) = (7, text(n));
+                sample.draw(Drawn { priority, value });
+            }
+            sample
+        };
+        let forward = draw(&mut (0..60));
+        assert_eq!(forward, draw(&mut (0..60).rev()));
+        assert_eq!(forward.drawn.len(), SAMPLE_SIZE);
+        assert_eq!(
+            forward.drawn.first().map(|drawn| &drawn.value),
+            Some(&text(0))
+        );
+    }
+}

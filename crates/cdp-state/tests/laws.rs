@@ -136,6 +136,9 @@ proptest! {
         let (calendar, spec) = (berlin(), spec_of(1, &aggregates()));
         let mut state = fold(&spec, &events, &calendar);
         state.compact(&vec![spec.clone()], NOW + later + ahead).unwrap();
+        let mut merged = State::new();
+        merged.merge(&state).unwrap();
+        let state = merged;
         let now = NOW + later;
         for (function, window) in aggregates().into_iter().filter(|a| a.1.is_some()) {
             let expected = model::naive(&events, function, window, now, &calendar);
@@ -161,6 +164,126 @@ proptest! {
             prop_assert_eq!(actual, expected, "{:?} {:?}", function, window);
         }
     }
+}
+
+/// States of a very active person that were compacted at different times have buckets of
+/// different widths.
+#[test]
+fn crowded_states_merge() {
+    let calendar = berlin();
+    let (minutes, week) = (cdp_value::MINUTE, Some(Window { length: 7 * DAY }));
+    let functions = [
+        AggregateFunction::Count,
+        AggregateFunction::Sum,
+        AggregateFunction::Max,
+        AggregateFunction::Sessions(30 * minutes),
+    ];
+    let month = Some(Window { length: 30 * DAY });
+    let aggregates: Vec<_> = functions
+        .iter()
+        .flat_map(|function| [(*function, week), (*function, month), (*function, None)])
+        .collect();
+    let spec = spec_of(1, &aggregates);
+    let specs = vec![spec.clone()];
+    let events: Vec<Event> = (0..6_000i64)
+        .map(|n| {
+            let ts = NOW - (n * 7_919 % 6_000) * 40 * DAY / 6_000 - n % 1_000;
+            (ts, Some(model::number(&(n % 100).to_string())))
+        })
+        .collect();
+    let part = |n: usize, age: i64| {
+        let own: Vec<Event> = events.iter().skip(n).step_by(3).cloned().collect();
+        let mut state = fold(&spec, &own, &calendar);
+        state.compact(&specs, NOW - age).unwrap();
+        state
+    };
+    let parts = [part(0, 33 * DAY), part(1, 12 * DAY), part(2, 0)];
+    for order in [
+        [0, 1, 2],
+        [0, 2, 1],
+        [1, 0, 2],
+        [1, 2, 0],
+        [2, 0, 1],
+        [2, 1, 0],
+    ] {
+        let mut merged = State::new();
+        for n in order {
+            merged.merge(&parts[n]).unwrap();
+        }
+        for is_compact in [false, true] {
+            for later in [0, DAY / 3, 9 * DAY] {
+                for (function, window) in &aggregates {
+                    let now = NOW + later;
+                    let expected = model::naive(&events, *function, *window, now, &calendar);
+                    let actual =
+                        answer(&merged, &spec, &events, *function, *window, now, &calendar);
+                    assert_eq!(actual, expected, "{function:?} {window:?} {order:?}");
+                }
+            }
+            if !is_compact {
+                merged.compact(&specs, NOW).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn what_all_time_needs_stays_and_the_rest_goes() {
+    let calendar = berlin();
+    let events: Vec<Event> = (0..30i64)
+        .map(|n| {
+            (
+                NOW - 400 * DAY - n * DAY / 9,
+                Some(model::number(&n.to_string())),
+            )
+        })
+        .collect();
+    for function in model::FUNCTIONS {
+        let month = Some(Window { length: 30 * DAY });
+        let (ever, windowed) = (
+            spec_of(1, &[(function, None)]),
+            spec_of(1, &[(function, month)]),
+        );
+        let mut state = fold(&ever, &events, &calendar);
+        state.compact(&vec![ever.clone()], NOW).unwrap();
+        let expected = model::naive(&events, function, None, NOW, &calendar);
+        let actual = answer(&state, &ever, &events, function, None, NOW, &calendar);
+        assert_eq!(actual, expected, "{function:?}");
+
+        let mut state = fold(&windowed, &events, &calendar);
+        state
+            .compact(&vec![windowed.clone()], NOW - 400 * DAY)
+            .unwrap();
+        assert!(state.slot_last_seen(&windowed).unwrap().is_some());
+        state.compact(&vec![windowed.clone()], NOW).unwrap();
+        assert_eq!(
+            state.slot_last_seen(&windowed).unwrap(),
+            None,
+            "{function:?}"
+        );
+    }
+}
+
+/// Events that are not those that were folded are no reason to forget the latter.
+#[test]
+fn refining_needs_the_same_events() {
+    let (calendar, now) = (berlin(), NOW + 7 * DAY);
+    let (count, week) = (AggregateFunction::Count, Some(Window { length: 7 * DAY }));
+    let spec = spec_of(1, &[(count, week)]);
+    let mut events: Vec<Event> = (-20..20i64).map(|n| (NOW + n * 60_000_000, None)).collect();
+    let mut state = fold(&spec, &events, &calendar);
+    state.compact(&vec![spec.clone()], NOW + DAY).unwrap();
+    let before = state.encode();
+    let ranges = state.edges(&spec, count, week, now).unwrap();
+    assert!(!ranges.is_empty());
+    let all = serve(&events, ranges.clone());
+    events.remove(21);
+    assert!(!state.refine(&spec, now, &serve(&events, ranges)).unwrap());
+    assert_eq!(state.encode(), before);
+    assert!(state.refine(&spec, now, &all).unwrap());
+    assert_ne!(state.encode(), before);
+    // What was learnt answers without events.
+    assert!(state.edges(&spec, count, week, now).unwrap().is_empty());
 }
 
 /// A state of many slots, only some of which are looked into.
