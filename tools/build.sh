@@ -9,4 +9,7 @@ profile=${3:-$TEST_PROFILE}
 make_variant "$major" "$variant"
 cargo pgrx install --package cdp --pg-config "$(pg_config_of "$major" "$variant")" \
     --no-default-features --features "pg$major" --profile "$profile" </dev/null
+# cargo-pgrx installs the upgrade scripts; the tests also need the scripts that earlier versions started from.
+shopt -s nullglob
+cp sql/cdp--*.sql "$("$(pg_config_of "$major" "$variant")" --sharedir)/extension/"
 chmod -R a+rX "$(postgres_prefix "$major" "$variant")"

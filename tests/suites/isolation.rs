@@ -47,7 +47,7 @@ fn run(cluster: &Cluster, golden: &Golden) -> Result<(), Failed> {
     command::without_postgres_environment(&mut tester);
     let output = tester
         .arg(cluster.connection_string(&database))
-        .env("PG_ISOLATION_TIMEOUT", "60")
+        .env("PGISOLATIONTIMEOUT", "20")
         .stdin(spec)
         .output()?;
     let printed = format!(
