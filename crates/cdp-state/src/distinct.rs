@@ -6,15 +6,13 @@
 //! remembers when each register had which value (standard error 6.5 %; the start of the window
 //! is then rounded down by at most 1/64 of the shortest window). Which of the two answers depends
 //! on the window's events alone, not on what was kept when.
-//!
-//! The estimator is Ertl's "improved raw estimator" (O. Ertl, New cardinality estimation
-//! algorithms for HyperLogLog sketches, 2017, algorithm 6).
 
 use crate::bytes::{put, Reader};
 use crate::edge::{Edge, EdgeEvents, Quantum, Side};
+use crate::hyperloglog::{estimate, register, HASH_BITS};
 use crate::ladder::Block;
-use crate::property::hash;
 use crate::spec::Reach;
+use crate::value_code::hash;
 use crate::StateError;
 use cdp_value::{Timestamp, Value};
 
@@ -25,8 +23,6 @@ pub const UNIQUE_ERROR: f64 = 0.033;
 /// Standard error of an estimated number of distinct values within a window.
 pub const UNIQUE_WINDOW_ERROR: f64 = 0.065;
 
-/// Bits of a hash that are kept.
-const HASH_BITS: u32 = 48;
 /// Bits of a hash that choose the register.
 const ALL_TIME_BITS: u32 = 10;
 const WINDOW_BITS: u32 = 8;
@@ -36,63 +32,6 @@ const LEAST_LEVEL: u8 = 22;
 
 fn short_hash(value: &Value) -> u64 {
     hash(value) >> (64 - HASH_BITS)
-}
-
-/// The register of a hash, and the position of its first one bit among the rest.
-fn register(hash: u64, bits: u32) -> (usize, u8) {
-    let rest = HASH_BITS - bits;
-    let index = usize::try_from(hash >> rest).unwrap_or(0);
-    let zeros = (hash << (64 - rest)).leading_zeros().min(rest);
-    (index, zeros as u8 + 1)
-}
-
-/// Estimates the number of distinct hashes from their registers.
-fn estimate(registers: &[u8], bits: u32) -> u64 {
-    let longest = (HASH_BITS - bits) as usize;
-    let mut counts = vec![0u32; longest + 2];
-    for register in registers {
-        if let Some(count) = counts.get_mut(usize::from(*register).min(longest + 1)) {
-            *count += 1;
-        }
-    }
-    let number = registers.len() as f64;
-    let share = |index: usize| f64::from(counts.get(index).copied().unwrap_or(0)) / number;
-    let mut z = tau(1.0 - share(longest + 1));
-    for index in (1..=longest).rev() {
-        z = 0.5 * (z + share(index));
-    }
-    z += sigma(share(0));
-    (number / (2.0 * std::f64::consts::LN_2 * z)).round() as u64
-}
-
-fn sigma(mut x: f64) -> f64 {
-    let (mut y, mut z) = (1.0, x);
-    loop {
-        x *= x;
-        let before = z;
-        z += x * y;
-        y += y;
-        // With every register at zero, z grows without end.
-        if z == before || !z.is_finite() {
-            return z;
-        }
-    }
-}
-
-fn tau(mut x: f64) -> f64 {
-    if x <= 0.0 || x >= 1.0 {
-        return 0.0;
-    }
-    let (mut y, mut z) = (1.0, 1.0 - x);
-    loop {
-        x = x.sqrt();
-        let before = z;
-        y *= 0.5;
-        z -= (1.0 - x).powi(2) * y;
-        if z == before {
-            return z / 3.0;
-        }
-    }
 }
 
 /// Distinct values over all time.
@@ -599,11 +538,6 @@ mod tests {
         let (ever, lately) = ((ever / runs).sqrt(), (lately / runs).sqrt());
         assert!(ever < UNIQUE_ERROR * 1.1, "{ever}");
         assert!(lately < UNIQUE_WINDOW_ERROR * 1.1, "{lately}");
-    }
-
-    #[test]
-    fn every_register_at_zero_estimates_zero() {
-        assert_eq!(estimate(&[0; 256], WINDOW_BITS), 0);
     }
 
     /// Whatever is compacted when, the state of the same values is the same.

@@ -8,7 +8,7 @@
 //! share are given as an answer, so that the answer does not depend on order, either.
 
 use crate::bytes::{put, Reader};
-use crate::property::{hash, put_dictionary, put_value, take_dictionary, take_value};
+use crate::value_code::{hash, put_dictionary, put_value, take_dictionary, take_value};
 use crate::StateError;
 use cdp_value::Value;
 use std::sync::Arc;

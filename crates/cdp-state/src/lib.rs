@@ -75,6 +75,7 @@ mod error;
 mod estimate;
 mod evaluate;
 mod frequency;
+mod hyperloglog;
 mod ladder;
 mod list;
 mod partial;
@@ -89,6 +90,7 @@ mod spec;
 mod state;
 mod totals;
 mod units;
+mod value_code;
 
 pub use calendar::{Calendar, Utc, Zoned};
 pub use distinct::{UNIQUE_ERROR, UNIQUE_EXACT, UNIQUE_WINDOW_ERROR};

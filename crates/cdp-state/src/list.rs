@@ -2,8 +2,8 @@
 
 use crate::bytes::{put, Reader};
 use crate::edge::{Edge, EdgeEvents, Quantum, Side};
-use crate::property::{put_dictionary, put_value, take_dictionary, take_value};
 use crate::spec::Reach;
+use crate::value_code::{put_dictionary, put_value, take_dictionary, take_value};
 use crate::StateError;
 use cdp_value::{Timestamp, Value};
 use std::cmp::Reverse;

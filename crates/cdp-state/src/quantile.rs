@@ -7,7 +7,8 @@
 //! doubles the error each time. Neither depends on the order of numbers.
 
 use crate::bytes::{put, put_signed, Reader};
-use crate::property::{put_number, take_number, Property};
+use crate::property::Property;
+use crate::value_code::{put_number, take_number};
 use crate::StateError;
 use cdp_value::{Decimal, Value};
 

@@ -5,7 +5,8 @@
 //! before they were put together.
 
 use crate::bytes::{put, Reader};
-use crate::property::{hash, put_held, take_held, Held};
+use crate::property::Held;
+use crate::value_code::{hash, put_held, take_held};
 use crate::StateError;
 use cdp_value::{Timestamp, Value};
 use std::cmp::Ordering;

@@ -3,14 +3,15 @@
 use crate::bytes::{put, put_signed, Reader};
 use crate::ladder::Block;
 use crate::partial::{Dated, Partial, Runs};
-use crate::property::{
-    put_dictionary, put_held, put_number, take_dictionary, take_held, take_number, Held,
-};
+use crate::property::Held;
 use crate::quantile::Bins;
 use crate::sample::Sample;
 use crate::series::{Bucket, Series, Single};
 use crate::spec::{column, Parts};
 use crate::totals::{decode_sum, encode_sum};
+use crate::value_code::{
+    put_dictionary, put_held, put_number, take_dictionary, take_held, take_number,
+};
 use crate::StateError;
 use cdp_value::{Timestamp, Value};
 use std::sync::Arc;

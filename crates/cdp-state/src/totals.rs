@@ -2,8 +2,9 @@
 
 use crate::bytes::{put, put_signed, Reader};
 use crate::partial::{keep_maximum, keep_minimum, Dated, Sum};
-use crate::property::{put_held, put_number, take_held, take_number, Property};
+use crate::property::Property;
 use crate::spec::{total, Parts, SlotSpec};
+use crate::value_code::{put_held, put_number, take_held, take_number};
 use crate::StateError;
 use cdp_value::{Decimal, Timestamp};
 
