@@ -87,16 +87,24 @@ impl Resolver {
             name.to_string()
         };
         let found = self.lookup(&absolute).await?;
-        match found
-            .iter()
-            .find(|address| !is_public(**address) && !allow.opens_address(**address))
-        {
-            Some(address) => Err(ResolveError::Blocked {
-                name: name.to_string(),
-                address: *address,
-            }),
-            None => Ok(found),
-        }
+        permitted(name, found, allow)
+    }
+}
+
+fn permitted(
+    name: &str,
+    found: Vec<IpAddr>,
+    allow: &AllowList,
+) -> Result<Vec<IpAddr>, ResolveError> {
+    match found
+        .iter()
+        .find(|address| !is_public(**address) && !allow.opens_address(**address))
+    {
+        Some(address) => Err(ResolveError::Blocked {
+            name: name.to_string(),
+            address: *address,
+        }),
+        None => Ok(found),
     }
 }
 
@@ -123,5 +131,49 @@ impl reqwest::dns::Resolve for HttpResolver {
                 Box::new(found.into_iter().map(|address| SocketAddr::new(address, 0)));
             Ok(addresses)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(addresses: &[&str], allowed: &[&str]) -> Result<Vec<IpAddr>, ResolveError> {
+        let found = addresses.iter().map(|text| text.parse().unwrap()).collect();
+        permitted("x.example", found, &AllowList::parse(allowed).unwrap())
+    }
+
+    #[test]
+    fn one_forbidden_address_refuses_the_name() {
+        assert!(check(&["8.8.8.8", "2606:4700:4700::1111"], &[]).is_ok());
+        let error = check(&["8.8.8.8", "169.254.169.254"], &[]).unwrap_err();
+        assert!(error.to_string().contains("169.254.169.254"), "{error}");
+        assert!(check(&["8.8.8.8", "::ffff:10.0.0.1"], &[]).is_err());
+        assert!(check(&["10.1.2.3"], &["10.0.0.0/8"]).is_ok());
+        assert!(check(&["10.1.2.3"], &["10.0.0.0/16"]).is_err());
+        assert!(check(&["10.1.2.3"], &["10.1.2.3:443"]).is_err());
+    }
+
+    #[test]
+    fn literals_and_localhost_need_no_server() {
+        let resolver = Resolver { system: None };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let lookup = |name: &str| runtime.block_on(resolver.lookup(name));
+        assert_eq!(lookup("[::1]").unwrap(), ["::1".parse::<IpAddr>().unwrap()]);
+        assert_eq!(
+            lookup("10.0.0.1.").unwrap(),
+            ["10.0.0.1".parse::<IpAddr>().unwrap()]
+        );
+        for name in ["localhost", "LOCALHOST.", "a.localhost"] {
+            assert_eq!(lookup(name).unwrap().len(), 2, "{name}");
+        }
+        assert!(matches!(
+            lookup("x.example"),
+            Err(ResolveError::NotFound { .. })
+        ));
+        let public = runtime.block_on(resolver.lookup_public("localhost", &AllowList::default()));
+        assert!(matches!(public, Err(ResolveError::Blocked { .. })));
     }
 }

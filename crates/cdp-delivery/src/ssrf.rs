@@ -366,6 +366,11 @@ mod tests {
             "https://[64:ff9b::a9fe:a9fe]/",
             "https://169.254.169.254/latest/meta-data/",
             "https://①②⑦.0.0.1/",
+            "https://127.0.0.1./",
+            "https://%31%32%37.0.0.1/",
+            "https://127。0。0。1/",
+            "https:\\\\127.0.0.1/",
+            "https://[::ffff:0:127.0.0.1]/",
             "https://0/",
         ] {
             assert!(matches!(refused(url), UrlError::Address(_)), "{url}");

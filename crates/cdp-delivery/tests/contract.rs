@@ -360,7 +360,43 @@ fn the_catalogue_is_complete() {
             );
         }
         assert_eq!(entry.schema()["type"], "object");
+        check_example(entry.kind, &text);
     }
+}
+
+/// The example of a page is a definition that is accepted.
+fn check_example(kind: &str, page: &str) {
+    let sql = page
+        .split("```sql\n")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    assert!(sql.contains(&format!("'{kind}'")), "{kind}");
+    let objects: Vec<Value> = sql
+        .split('\'')
+        .filter(|part| part.starts_with('{'))
+        .map(|part| serde_json::from_str(part).unwrap())
+        .collect();
+    let none = json!({});
+    let (config, secrets) = (&objects[0], objects.get(1).unwrap_or(&none));
+    let destination = destination(kind).unwrap();
+    destination.validate(config).unwrap();
+    let secrets: Secrets = secrets
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str().unwrap()))
+        .collect();
+    let known: Vec<&str> = destination
+        .catalogue()
+        .secrets
+        .iter()
+        .map(|s| s.name)
+        .collect();
+    assert!(secrets.names().all(|name| known.contains(&name)), "{kind}");
+    destination.validate_secrets(config, &secrets).unwrap();
 }
 
 /// Secrets in a configuration are moved out of it, and work from either place.

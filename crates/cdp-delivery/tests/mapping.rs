@@ -201,6 +201,39 @@ fn errors_name_their_place() {
     }
 }
 
+/// The examples of the documentation are mappings, and do what it says.
+#[test]
+fn documented_examples() {
+    let page = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../docs/destinations/mapping.md"
+    );
+    let text = std::fs::read_to_string(page).unwrap();
+    let examples: Vec<Value> = text
+        .split("```json\n")
+        .skip(1)
+        .map(|rest| serde_json::from_str(rest.split("```").next().unwrap()).unwrap())
+        .collect();
+    assert_eq!(examples.len(), 3);
+    let masked = apply(examples[0].clone()).unwrap();
+    let email = &masked["context"]["traits"]["email"];
+    assert_eq!(*email, json!(sha256("ann@example.com")));
+    assert_eq!(masked["context"].get("ip"), None);
+    let tested = json!({"userId": "u", "properties": {"test": true}});
+    assert_eq!(Mapping::parse(&examples[1]).unwrap().apply(&tested), None);
+    assert_eq!(
+        apply(examples[1].clone()).unwrap()["properties"]["session"],
+        "u1-"
+    );
+    assert_eq!(
+        apply(examples[2].clone()).unwrap(),
+        json!({"kind": "order", "who": "u1", "amount": 42.5, "lines": null})
+    );
+    let (_, in_sql) = text.split_once("mapping => '").unwrap();
+    let in_sql = serde_json::from_str(in_sql.split("')").next().unwrap()).unwrap();
+    assert!(Mapping::parse(&in_sql).is_ok());
+}
+
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
