@@ -18,6 +18,7 @@ mod driver;
 mod evidence;
 pub mod http;
 mod lane;
+mod limits;
 pub mod mapping;
 mod message;
 mod outcome;
