@@ -39,9 +39,17 @@ fn invalid(key: &str, errors: &[ConfigError]) -> Error {
     let error = Error::new(state::INVALID_DEFINITION, format!("the configuration of destination \"{key}\" is not valid"))
         .detail(detail.join("; "));
     match errors.iter().find_map(|error| error.hint.clone()) {
-        Some(hint) => error.hint(hint),
+        Some(hint) => error.hint(sentence(&hint)),
         None => error.hint("cdp.destination_kinds() shows what a configuration holds."),
     }
+}
+
+/// With a capital first letter and an end.
+pub fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    let first: String = characters.next().map(|c| c.to_uppercase().collect()).unwrap_or_default();
+    let end = if text.ends_with(['.', '?', '!']) { "" } else { "." };
+    format!("{first}{}{end}", characters.as_str())
 }
 
 fn check_secret_names(entry: &CatalogueEntry, given: &Map<String, Value>) -> Result<()> {

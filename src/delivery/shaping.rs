@@ -56,7 +56,7 @@ pub fn parse_mapping(text: &str) -> Result<Mapping> {
         let detail: Vec<String> = errors.iter().map(ToString::to_string).collect();
         let error = Error::new(state::INVALID_DEFINITION, "the mapping is not valid").detail(detail.join("; "));
         match errors.into_iter().find_map(|error| error.hint) {
-            Some(hint) => error.hint(hint),
+            Some(hint) => error.hint(super::destinations::sentence(&hint)),
             None => error,
         }
     })
