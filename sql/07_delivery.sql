@@ -158,7 +158,7 @@ BEGIN
     IF pg_catalog.to_regclass(pg_catalog.format('_cdp.%I', partition)) IS NOT NULL THEN
         RETURN;
     END IF;
-    PERFORM pg_catalog.pg_advisory_xact_lock(4344913, pg_catalog.hashtext(partition));
+    LOCK TABLE _cdp.outbox IN SHARE UPDATE EXCLUSIVE MODE;
     IF pg_catalog.to_regclass(pg_catalog.format('_cdp.%I', partition)) IS NOT NULL THEN
         RETURN;
     END IF;

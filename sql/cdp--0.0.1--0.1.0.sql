@@ -1373,6 +1373,7 @@ GRANT SELECT ON cdp.destinations, cdp.routes, cdp.deliveries, cdp.dead_letters T
 -- Destinations, routes, and what is done with deliveries by hand.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
+-- An error must not write the statement to the server's log: it may hold a secret in clear.
 CREATE FUNCTION cdp.define_destination(
     key text,
     kind text,
@@ -1383,6 +1384,7 @@ CREATE FUNCTION cdp.define_destination(
 ) RETURNS cdp.destinations
     LANGUAGE c VOLATILE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
+    SET log_min_error_statement = 'panic'
     AS 'MODULE_PATHNAME', 'cdp_define_destination';
 COMMENT ON FUNCTION cdp.define_destination(text, text, jsonb, jsonb, boolean, text) IS 'Makes or changes a destination; secrets are env:CDP_NAME, file:NAME, or texts that are sealed';
 REVOKE ALL ON FUNCTION cdp.define_destination(text, text, jsonb, jsonb, boolean, text) FROM PUBLIC;

@@ -1,6 +1,16 @@
 -- Schemas, roles and the types that functions return.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
+DO $$
+BEGIN
+    IF pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.<>) 'UTF8' THEN
+        RAISE EXCEPTION 'cdp needs a database with encoding UTF8, and this one has %', pg_catalog.getdatabaseencoding()
+            USING ERRCODE = 'feature_not_supported',
+                  HINT = 'Make one with CREATE DATABASE … ENCODING ''UTF8'' TEMPLATE template0.';
+    END IF;
+END
+$$;
+
 CREATE SCHEMA _cdp;
 COMMENT ON SCHEMA cdp IS 'Customer Data Platform: everything a user calls or reads';
 COMMENT ON SCHEMA _cdp IS 'Customer Data Platform: tables and private functions; use schema cdp';

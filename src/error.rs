@@ -58,7 +58,8 @@ impl Error {
 
 /// Something that cannot happen unless stored data were damaged or cdp has a defect.
 pub fn internal(message: impl Into<String>) -> Error {
-    Error::new(state::INTERNAL, message).hint("This is a defect in cdp: please report it with the statement that led to it.")
+    Error::new(state::INTERNAL, message)
+        .hint("This is a defect in cdp: please report it with the statement that led to it.")
 }
 
 /// `key`, with the closest of `known` as hint.

@@ -87,8 +87,18 @@ pub fn define() {
     let count = |name, short, setting: &'static GucSetting<i32>, context| {
         GucRegistry::define_int_guc(name, short, c"", setting, 1, i32::MAX, context, GucFlags::default());
     };
-    count(c"cdp.max_batch_messages", c"Most messages of a batch in the shape SDKs send.", &BATCH_MESSAGES, GucContext::Suset);
-    count(c"cdp.chunk_rows", c"Rows of cdp.inbox that go through the pipeline together.", &CHUNK_ROWS, GucContext::Userset);
+    count(
+        c"cdp.max_batch_messages",
+        c"Most messages of a batch in the shape SDKs send.",
+        &BATCH_MESSAGES,
+        GucContext::Suset,
+    );
+    count(
+        c"cdp.chunk_rows",
+        c"Rows of cdp.inbox that go through the pipeline together.",
+        &CHUNK_ROWS,
+        GucContext::Userset,
+    );
     count(
         c"cdp.backfill_in_call",
         c"Up to this many people, a definition is backfilled in the defining call; beyond, in the background.",
@@ -100,7 +110,11 @@ pub fn define() {
         GucRegistry::define_int_guc(name, short, c"", setting, 10, 3_600_000, GucContext::Sighup, GucFlags::UNIT_MS);
     };
     milliseconds(c"cdp.timer_interval", c"How often the timer worker looks for what is due.", &TIMER_INTERVAL);
-    milliseconds(c"cdp.delivery_interval", c"How often the delivery worker looks for messages it was not woken for.", &DELIVERY_INTERVAL);
+    milliseconds(
+        c"cdp.delivery_interval",
+        c"How often the delivery worker looks for messages it was not woken for.",
+        &DELIVERY_INTERVAL,
+    );
     GucRegistry::define_int_guc(
         c"cdp.delivery_lease",
         c"For how long a worker holds messages it claimed; after a crash they are tried again.",

@@ -55,7 +55,8 @@ pub fn find(spi: &Spi, argument: Option<&str>) -> Result<Rc<Namespace>> {
 /// The namespace with this name.
 pub fn by_name(spi: &Spi, name: &str) -> Result<Rc<Namespace>> {
     let generation = cache::generation();
-    let known = NAMESPACES.with_borrow(|r| (r.generation == generation).then(|| r.by_name.get(name).cloned()).flatten());
+    let known =
+        NAMESPACES.with_borrow(|r| (r.generation == generation).then(|| r.by_name.get(name).cloned()).flatten());
     if let Some(namespace) = known {
         return Ok(namespace);
     }
@@ -112,8 +113,11 @@ fn unknown(spi: &Spi, name: &str) -> Error {
 pub fn define(spi: &Spi, name: &str, keywords: &[String], timezone: &str, settings: &str) -> Result<()> {
     use crate::error::state;
     if Zoned::new(timezone).is_none() {
-        return Err(Error::new(state::INVALID_DEFINITION, format!("\"{}\" is no time zone", crate::error::cut(timezone)))
-            .hint("Use a name of the IANA database, for example Europe/Berlin."));
+        return Err(Error::new(
+            state::INVALID_DEFINITION,
+            format!("\"{}\" is no time zone", crate::error::cut(timezone)),
+        )
+        .hint("Use a name of the IANA database, for example Europe/Berlin."));
     }
     let is_object = serde_json::from_str::<serde_json::Value>(settings).is_ok_and(|json| json.is_object());
     if !is_object {
@@ -121,12 +125,7 @@ pub fn define(spi: &Spi, name: &str, keywords: &[String], timezone: &str, settin
             .hint("For example '{}'."));
     }
     let keywords: Vec<&str> = keywords.iter().map(String::as_str).collect();
-    let parameters = [
-        Param::Text(name),
-        Param::TextArray(&keywords),
-        Param::Text(timezone),
-        Param::Jsonb(settings),
-    ];
+    let parameters = [Param::Text(name), Param::TextArray(&keywords), Param::Text(timezone), Param::Jsonb(settings)];
     let before = by_name_if_known(spi, name)?;
     if name == DEFAULT {
         spi.execute(

@@ -124,9 +124,12 @@ fn rule_of(definition: &str) -> Result<String> {
     let unknown = json.as_object().and_then(|members| members.keys().find(|key| *key != "rule"));
     match (json.get("rule").and_then(serde_json::Value::as_str), unknown) {
         (Some(rule), None) => Ok(rule.to_string()),
-        (_, Some(key)) => Err(Error::new(state::INVALID_DEFINITION, format!("a flag definition has no member \"{}\"", crate::error::cut(key)))
-            .detail(format!("At /{key}."))
-            .hint("A definition is {\"rule\": \"…\"}.")),
+        (_, Some(key)) => Err(Error::new(
+            state::INVALID_DEFINITION,
+            format!("a flag definition has no member \"{}\"", crate::error::cut(key)),
+        )
+        .detail(format!("At /{key}."))
+        .hint("A definition is {\"rule\": \"…\"}.")),
         _ => Err(Error::new(state::INVALID_DEFINITION, "a flag definition needs a rule, as text")
             .detail("At /rule.")
             .hint("A definition is {\"rule\": \"…\"}.")),
@@ -259,8 +262,12 @@ pub fn validate(call: &Call) -> Result<Returned> {
         "segment" => Defined::Segment,
         "flag" => Defined::Flag,
         other => {
-            return Err(crate::error::unknown_key("kind of expression", other, ["trait", "segment", "flag"].into_iter())
-                .hint("One of trait, segment, flag."))
+            return Err(crate::error::unknown_key(
+                "kind of expression",
+                other,
+                ["trait", "segment", "flag"].into_iter(),
+            )
+            .hint("One of trait, segment, flag."))
         }
     };
     let row = Spi::connect(true, |spi| {

@@ -172,7 +172,9 @@ pub fn ingest_text(call: &Call) -> Result<Returned> {
 }
 
 fn ingest_payload(call: &Call, payload: Option<String>, batch_limits: bool) -> Result<Returned> {
-    let payload = payload.ok_or_else(|| Error::new("22004", "argument payload is null").hint("Give a message, an array of messages, or a batch."))?;
+    let payload = payload.ok_or_else(|| {
+        Error::new("22004", "argument payload is null").hint("Give a message, an array of messages, or a batch.")
+    })?;
     let received_at = clock::now()?;
     let limits = ingest::limits();
     let items = cdp_message::parse_payload(&payload, received_at, &limits, batch_limits)

@@ -21,7 +21,5 @@ fn namespace(spi: &Spi, call: &Call, index: usize) -> Result<Rc<Namespace>> {
 
 /// An argument that has to be there.
 fn required(call: &Call, index: usize, name: &str) -> Result<String> {
-    call.text(index).ok_or_else(|| {
-        Error::new("22004", format!("argument {name} is null")).hint("Give a value.")
-    })
+    call.text(index).ok_or_else(|| Error::new("22004", format!("argument {name} is null")).hint("Give a value."))
 }

@@ -32,14 +32,13 @@ pub fn rebuild(call: &Call) -> Result<Returned> {
 /// dealt with.
 pub fn run_due(call: &Call) -> Result<Returned> {
     const PEOPLE: usize = 1_000;
-    let deadline = call
-        .i32(0)
-        .map(|seconds| Instant::now() + Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
+    let deadline = call.i32(0).map(|seconds| Instant::now() + Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
     let is_late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
     let done = Spi::connect(false, |spi| {
         let mut done = 0;
         while !is_late() {
-            let people = pending::fold_pending(spi, PEOPLE)? + backfill::sweep(spi, PEOPLE)? + timers::run_due(spi, PEOPLE)?;
+            let people =
+                pending::fold_pending(spi, PEOPLE)? + backfill::sweep(spi, PEOPLE)? + timers::run_due(spi, PEOPLE)?;
             if people == 0 {
                 break;
             }

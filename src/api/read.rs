@@ -13,7 +13,6 @@ use crate::traits::context::PersonContext;
 use crate::traits::edges::{self, Edges};
 use crate::traits::person::Person;
 use crate::traits::{backfill, define};
-use cdp_state::Calendar;
 use cdp_value::{Timestamp, Value};
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -28,7 +27,6 @@ pub fn version(_: &Call) -> Result<Returned> {
 
 /// A person as of now, with what is needed to evaluate anything.
 pub struct Reading {
-    pub namespace: Rc<Namespace>,
     pub catalog: Rc<Catalog>,
     pub calendar: cdp_state::Zoned,
     pub person: Person,
@@ -52,7 +50,7 @@ impl Reading {
         let people = backfill::read_people(spi, &catalog, &calendar, &[profile_id])?;
         let Some(person) = people.into_iter().next() else { return Ok(None) };
         let at = person.instant(clock::now()?);
-        Ok(Some(Reading { namespace, catalog, calendar, person, edges: Edges::default(), at }))
+        Ok(Some(Reading { catalog, calendar, person, edges: Edges::default(), at }))
     }
 
     /// Reads the edges of what these definitions need.
@@ -61,11 +59,9 @@ impl Reading {
         spi: &Spi,
         choose: impl Fn(&'a Catalog) -> Vec<&'a Definition>,
     ) -> Result<PersonContext<'a>> {
-        let needed: BTreeSet<usize> =
-            choose(&self.catalog).iter().flat_map(|d| d.aggregates.iter().copied()).collect();
+        let needed: BTreeSet<usize> = choose(&self.catalog).iter().flat_map(|d| d.aggregates.iter().copied()).collect();
         let needed: Vec<usize> = needed.into_iter().collect();
-        self.edges =
-            edges::read(spi, &self.catalog, std::iter::once((&self.person, self.at, needed.as_slice())))?;
+        self.edges = edges::read(spi, &self.catalog, std::iter::once((&self.person, self.at, needed.as_slice())))?;
         Ok(PersonContext::new(&self.catalog, &self.person, self.at, &self.calendar, &self.edges))
     }
 }
@@ -100,8 +96,7 @@ pub fn trait_(call: &Call) -> Result<Returned> {
         let Some(position) = catalog.trait_position(&key) else {
             return profile_trait(spi, &catalog, &mut reading.person, &key);
         };
-        let context =
-            reading.prepare(spi, |c| c.traits.get(position).map(|t| &t.definition).into_iter().collect())?;
+        let context = reading.prepare(spi, |c| c.traits.get(position).map(|t| &t.definition).into_iter().collect())?;
         let value = catalog.traits.get(position).map_or(Value::Null, |t| context.value(&t.definition));
         context.check()?;
         Ok(if value.is_null() { Field::Null } else { Field::Jsonb(json(&value)) })

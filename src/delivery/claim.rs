@@ -253,7 +253,14 @@ impl<'a> Choice<'a> {
             batch = Some(Batch { target: Rc::clone(&self.wish.target), lease_id, rows, messages, bytes });
         }
         let settled = (Rc::clone(&self.wish.target), settled);
-        Ok(Claim { destination_id, batch, settled, scanned: self.scanned, passed_over: self.passed_over, more: self.more })
+        Ok(Claim {
+            destination_id,
+            batch,
+            settled,
+            scanned: self.scanned,
+            passed_over: self.passed_over,
+            more: self.more,
+        })
     }
 }
 

@@ -36,8 +36,9 @@ fn code(kind: &str) -> Result<&'static dyn Destination> {
 
 fn invalid(key: &str, errors: &[ConfigError]) -> Error {
     let detail: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    let error = Error::new(state::INVALID_DEFINITION, format!("the configuration of destination \"{key}\" is not valid"))
-        .detail(detail.join("; "));
+    let error =
+        Error::new(state::INVALID_DEFINITION, format!("the configuration of destination \"{key}\" is not valid"))
+            .detail(detail.join("; "));
     match errors.iter().find_map(|error| error.hint.clone()) {
         Some(hint) => error.hint(sentence(&hint)),
         None => error.hint("cdp.destination_kinds() shows what a configuration holds."),
@@ -111,7 +112,10 @@ pub fn define(spi: &Spi, namespace: &Namespace, request: Request) -> Result<()> 
     )?;
     if let Err(error) = secrets::open(&place, &stored) {
         let detail = error.detail.map(|detail| format!(": {detail}")).unwrap_or_default();
-        warn(&format!("{}{detail}; nothing is sent to \"{key}\" until it is there", error.message), error.hint.as_deref());
+        warn(
+            &format!("{}{detail}; nothing is sent to \"{key}\" until it is there", error.message),
+            error.hint.as_deref(),
+        );
     }
     catalog::invalidate(spi)?;
     wake::request();
@@ -173,8 +177,11 @@ pub fn drop(spi: &Spi, namespace: &Namespace, key: &str) -> Result<()> {
     let definition = find(spi, namespace, key)?;
     let id = [Param::Int4(definition.id)];
     let routes = spi
-        .query("SELECT pg_catalog.count(*) FROM _cdp.routes
-                WHERE destination_id OPERATOR(pg_catalog.=) $1 AND dropped_at IS NULL", &id)?
+        .query(
+            "SELECT pg_catalog.count(*) FROM _cdp.routes
+                WHERE destination_id OPERATOR(pg_catalog.=) $1 AND dropped_at IS NULL",
+            &id,
+        )?
         .first(|row| row.i64(0))?
         .unwrap_or(0);
     let mut users = Vec::new();

@@ -95,8 +95,9 @@ pub fn client(allow_hosts: &[String]) -> Result<Client> {
 impl Engine {
     pub fn new() -> Result<Engine> {
         let allow_hosts = guc::http_allow_hosts();
-        let driver = Driver::new(client(&allow_hosts)?)
-            .map_err(|error| Error::new("58000", "the runtime for requests cannot be built").detail(error.to_string()))?;
+        let driver = Driver::new(client(&allow_hosts)?).map_err(|error| {
+            Error::new("58000", "the runtime for requests cannot be built").detail(error.to_string())
+        })?;
         Ok(Engine {
             driver,
             allow_hosts,
@@ -155,9 +156,8 @@ impl Engine {
         };
         let room = ready.min(guc::delivery_batch().saturating_sub(held));
         let in_all: usize = self.lanes.values().map(|lane| lane.bytes).sum();
-        let bytes = MOST_BYTES
-            .saturating_sub(in_all)
-            .min(MOST_BYTES_EACH.saturating_sub(lane.map_or(0, |lane| lane.bytes)));
+        let bytes =
+            MOST_BYTES.saturating_sub(in_all).min(MOST_BYTES_EACH.saturating_sub(lane.map_or(0, |lane| lane.bytes)));
         // Small bites while much is on the way would only cost transactions.
         let enough = room > 0 && bytes > 0 && (held == 0 || room >= held / 2);
         enough.then(|| Wish {

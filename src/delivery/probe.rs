@@ -30,11 +30,10 @@ pub fn test(definition: &Definition) -> Result<std::result::Result<String, Strin
         return Ok(Ok("the configuration is valid; whether it works shows with the first message".to_string()));
     };
     let client = engine::client(&guc::http_allow_hosts())?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()
-        .map_err(|error| Error::new("58000", "the runtime for requests cannot be built").detail(error.to_string()))?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(|error| {
+            Error::new("58000", "the runtime for requests cannot be built").detail(error.to_string())
+        })?;
     let mut sending = pin!(client.send(&request, Some(target.limits.timeout)));
     let answer = loop {
         match runtime.block_on(async { tokio::time::timeout(TICK, sending.as_mut()).await }) {

@@ -16,7 +16,8 @@ use serde_json::{Map, Value};
 /// Sends events, given as rows of `cdp.events` in JSON, to one destination or to all that want them.
 /// Returns how many messages go out.
 pub fn replay(spi: &Spi, namespace: &Namespace, rows: &[Value], destination: Option<&str>) -> Result<usize> {
-    let destination_id = destination.map(|key| destinations::find(spi, namespace, key)).transpose()?.map(|found| found.id);
+    let destination_id =
+        destination.map(|key| destinations::find(spi, namespace, key)).transpose()?.map(|found| found.id);
     let catalog = catalog::current(spi, namespace)?;
     let calendar = namespace.calendar();
     let batch = rows.iter().map(accepted).collect::<Result<Vec<Accepted>>>()?;
@@ -56,7 +57,8 @@ fn accepted(row: &Value) -> Result<Accepted> {
         received_at: time(row, "received_at").unwrap_or(timestamp),
     };
     let message_id = message.message_id.clone().ok_or_else(|| malformed("a row without \"message_id\""))?;
-    let profile_id = row.get("profile_id").and_then(Value::as_i64).ok_or_else(|| malformed("a row without \"profile_id\""))?;
+    let profile_id =
+        row.get("profile_id").and_then(Value::as_i64).ok_or_else(|| malformed("a row without \"profile_id\""))?;
     Ok(Accepted { message, message_id, profile_id })
 }
 

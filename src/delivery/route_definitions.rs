@@ -30,7 +30,8 @@ struct Key {
 /// Events in one order, each once.
 fn events(given: Option<Vec<String>>) -> Result<Option<Vec<String>>> {
     let Some(given) = given else { return Ok(None) };
-    let mut events: Vec<String> = given.iter().map(|event| event.trim().to_string()).filter(|e| !e.is_empty()).collect();
+    let mut events: Vec<String> =
+        given.iter().map(|event| event.trim().to_string()).filter(|e| !e.is_empty()).collect();
     events.sort();
     events.dedup();
     if events.is_empty() {
@@ -106,7 +107,8 @@ pub fn define(spi: &Spi, namespace: &Namespace, request: &Request) -> Result<i32
             Some(id)
         }
         None => {
-            let events: Option<Vec<&str>> = key.events.as_ref().map(|events| events.iter().map(String::as_str).collect());
+            let events: Option<Vec<&str>> =
+                key.events.as_ref().map(|events| events.iter().map(String::as_str).collect());
             spi.query(
                 "INSERT INTO _cdp.routes (namespace_id, destination_id, events, filter, mapping, transform, owner, created_at, updated_at)
                  VALUES ($1, $2, CASE WHEN $9 THEN NULL ELSE $3 END, $4, $5, $6, $7, $8, $8) RETURNING route_id",
@@ -178,7 +180,9 @@ fn not_found(spi: &Spi, key: &Key, destination: &str) -> Result<Error> {
     Ok(if routes.is_empty() {
         error.detail("There is no route to it at all.")
     } else {
-        error.detail(format!("Its routes are: {}.", routes.join("; "))).hint("Name the route's events and filter as they were defined.")
+        error
+            .detail(format!("Its routes are: {}.", routes.join("; ")))
+            .hint("Name the route's events and filter as they were defined.")
     })
 }
 
@@ -200,7 +204,10 @@ pub fn transform(spi: &Spi, name: &str) -> Result<String> {
         )?
         .first(|row| Ok((row.text(0)?, row.bool(1)?, row.bool(2)?)))?;
     match found {
-        None => Err(Error::new(state::INVALID_DEFINITION, format!("function {}(jsonb) does not exist", cut(name))).hint(SHAPE)),
+        None => {
+            Err(Error::new(state::INVALID_DEFINITION, format!("function {}(jsonb) does not exist", cut(name)))
+                .hint(SHAPE))
+        }
         Some((name, false, _)) => {
             Err(Error::new(state::INVALID_DEFINITION, format!("{name}(jsonb) cannot transform messages"))
                 .detail("It does not return one jsonb.")

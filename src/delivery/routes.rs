@@ -57,8 +57,11 @@ pub fn load(spi: &Spi, namespace_id: i32) -> Result<Vec<Route>> {
         let filter = match row.optional_text(5) {
             None => None,
             Some(text) => Some(cdp_expr::parse(&text).map_err(|error| {
-                Error::new(state::INVALID_EXPRESSION, format!("the filter of a route to \"{destination}\" cannot be read: {}", error.message))
-                    .hint("It was stored by another version of cdp; define the route again.")
+                Error::new(
+                    state::INVALID_EXPRESSION,
+                    format!("the filter of a route to \"{destination}\" cannot be read: {}", error.message),
+                )
+                .hint("It was stored by another version of cdp; define the route again.")
             })?),
         };
         Ok(Route {
@@ -274,9 +277,17 @@ pub fn send_messages(
     Ok(outgoing.len())
 }
 
-/// The ids by which the outside world knows people.
-fn outside_ids(spi: &Spi, profile_ids: &[i64]) -> Result<HashMap<i64, (Option<String>, Option<String>, Option<String>)>> {
-    let mut ids: HashMap<i64, (Option<String>, Option<String>, Option<String>)> = HashMap::new();
+/// The ids by which the outside world knows a person: the first of each kind.
+#[derive(Default, Clone)]
+struct OutsideIds {
+    user_id: Option<String>,
+    email: Option<String>,
+    anonymous_id: Option<String>,
+}
+
+/// The outside ids of people.
+fn outside_ids(spi: &Spi, profile_ids: &[i64]) -> Result<HashMap<i64, OutsideIds>> {
+    let mut ids: HashMap<i64, OutsideIds> = HashMap::new();
     let mut rows = spi.query(
         "SELECT profile_id, kind_id, value FROM _cdp.identifiers WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1) \
              AND kind_id OPERATOR(pg_catalog.=) ANY ('{1,2,5}'::pg_catalog.int4[]) ORDER BY linked_at, value",
@@ -285,9 +296,9 @@ fn outside_ids(spi: &Spi, profile_ids: &[i64]) -> Result<HashMap<i64, (Option<St
     while rows.advance() {
         let entry = ids.entry(rows.i64(0)?).or_default();
         let place = match rows.i32(1)? {
-            1 => &mut entry.0,
-            2 => &mut entry.1,
-            _ => &mut entry.2,
+            1 => &mut entry.user_id,
+            2 => &mut entry.email,
+            _ => &mut entry.anonymous_id,
         };
         if place.is_none() {
             *place = rows.optional_text(2);
@@ -315,18 +326,36 @@ pub fn send_changes(
     }
     let mut wanted: Vec<Wanted> = Vec::new();
     let destinations_by_key: HashMap<String, i32> = {
-        let needs = changes.iter().any(|c| matches!(&c.what, What::SegmentEntered { position } | What::SegmentExited { position, .. }
-            if catalog.segments.get(*position).is_some_and(|s| !s.sync_to.is_empty())));
-        if needs { destination_ids(spi, namespace)? } else { HashMap::new() }
+        let needs = changes.iter().any(|c| {
+            matches!(&c.what, What::SegmentEntered { position } | What::SegmentExited { position }
+            if catalog.segments.get(*position).is_some_and(|s| !s.sync_to.is_empty()))
+        });
+        if needs {
+            destination_ids(spi, namespace)?
+        } else {
+            HashMap::new()
+        }
     };
     for change in changes {
         let (event, kind, key, name, sync_to): (_, _, _, _, &[String]) = match &change.what {
-            What::SegmentEntered { position } | What::SegmentExited { position, .. } => {
+            What::SegmentEntered { position } | What::SegmentExited { position } => {
                 let Some(segment) = catalog.segments.get(*position) else { continue };
                 if matches!(change.what, What::SegmentEntered { .. }) {
-                    ("Segment Entered", MessageKind::AudienceEntered, segment.key.as_str(), segment.name.as_str(), &segment.sync_to)
+                    (
+                        "Segment Entered",
+                        MessageKind::AudienceEntered,
+                        segment.key.as_str(),
+                        segment.name.as_str(),
+                        &segment.sync_to,
+                    )
                 } else {
-                    ("Segment Exited", MessageKind::AudienceExited, segment.key.as_str(), segment.name.as_str(), &segment.sync_to)
+                    (
+                        "Segment Exited",
+                        MessageKind::AudienceExited,
+                        segment.key.as_str(),
+                        segment.name.as_str(),
+                        &segment.sync_to,
+                    )
                 }
             }
             What::Trait { position, .. } => {
@@ -361,7 +390,7 @@ pub fn send_changes(
     let mut outgoing = Vec::new();
     for wanted in wanted {
         let change = wanted.change;
-        let (user_id, email, anonymous_id) = ids.get(&change.profile_id).cloned().unwrap_or_default();
+        let OutsideIds { user_id, email, anonymous_id } = ids.get(&change.profile_id).cloned().unwrap_or_default();
         let mut properties = Map::new();
         match &change.what {
             What::SegmentEntered { .. } | What::SegmentExited { .. } => {
@@ -402,7 +431,10 @@ pub fn send_changes(
         }
         body.insert("properties".into(), serde_json::Value::Object(properties));
         let traits = email.map_or_else(|| json!({}), |email| json!({ "email": email }));
-        body.insert("context".into(), json!({ "traits": traits, "library": { "name": "cdp", "version": env!("CARGO_PKG_VERSION") } }));
+        body.insert(
+            "context".into(),
+            json!({ "traits": traits, "library": { "name": "cdp", "version": env!("CARGO_PKG_VERSION") } }),
+        );
         body.insert("timestamp".into(), json!(iso(change.at)));
         let body = serde_json::Value::Object(body);
         let value = Value::from_json(&body);

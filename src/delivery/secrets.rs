@@ -82,19 +82,20 @@ fn is_reference(text: &str) -> bool {
 
 fn reference(name: &str, text: &str) -> Result<String> {
     match text.strip_prefix("env:") {
-        Some(variable) if !variable.starts_with(ENVIRONMENT_PREFIX) => {
-            Err(Error::new(state::SECRET, format!("secret \"{name}\" refers to a variable that is not for destinations"))
-                .detail(format!("\"{variable}\" does not begin with {ENVIRONMENT_PREFIX}."))
-                .hint(REFERENCES))
-        }
+        Some(variable) if !variable.starts_with(ENVIRONMENT_PREFIX) => Err(Error::new(
+            state::SECRET,
+            format!("secret \"{name}\" refers to a variable that is not for destinations"),
+        )
+        .detail(format!("\"{variable}\" does not begin with {ENVIRONMENT_PREFIX}."))
+        .hint(REFERENCES)),
         _ => Ok(text.to_string()),
     }
 }
 
 fn seal(place: &Place, name: &str, clear: &str) -> Result<String> {
-    key()?
-        .seal(&place.of(name), clear)
-        .map_err(|error| Error::new(state::SECRET, format!("secret \"{name}\" could not be sealed")).detail(error.to_string()))
+    key()?.seal(&place.of(name), clear).map_err(|error| {
+        Error::new(state::SECRET, format!("secret \"{name}\" could not be sealed")).detail(error.to_string())
+    })
 }
 
 fn key() -> Result<SealingKey> {
@@ -104,8 +105,12 @@ fn key() -> Result<SealingKey> {
             .hint("Set cdp.secrets_key to env:NAME or to the path of a file with 32 random bytes in base64 (openssl rand -base64 32), or refer to the secret: env:CDP_NAME, file:NAME.")
     })?;
     let text = match setting.strip_prefix("env:") {
-        Some(variable) => std::env::var(variable).map_err(|_| unusable(format!("the server's environment has no {variable}")))?,
-        None => std::fs::read_to_string(&setting).map_err(|error| unusable(format!("the file cannot be read: {error}")))?,
+        Some(variable) => {
+            std::env::var(variable).map_err(|_| unusable(format!("the server's environment has no {variable}")))?
+        }
+        None => {
+            std::fs::read_to_string(&setting).map_err(|error| unusable(format!("the file cannot be read: {error}")))?
+        }
     };
     SealingKey::parse(&text).map_err(|error| unusable(error.to_string()))
 }
@@ -116,7 +121,9 @@ fn read_file() -> Result<Map<String, Value>> {
             .hint("Set cdp.secrets_file to the path of a JSON file: {\"NAME\": \"secret\", …}.")
     })?;
     let unreadable = |why: String| {
-        Error::new(state::SECRET, "the file of cdp.secrets_file cannot be used").detail(why).hint("It must be one JSON object of texts.")
+        Error::new(state::SECRET, "the file of cdp.secrets_file cannot be used")
+            .detail(why)
+            .hint("It must be one JSON object of texts.")
     };
     let text = std::fs::read_to_string(&path).map_err(|error| unreadable(error.to_string()))?;
     // The position is told, the content is not.

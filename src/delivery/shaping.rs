@@ -121,7 +121,9 @@ impl Transform {
         sandbox::as_role(&self.owner, LONGEST, || {
             spi.query_text(&sql, &[Param::JsonbArray(&texts)])?.map(|row| {
                 let Some(text) = row.optional_jsonb(0) else { return Ok(Shaped::Dropped("transformation")) };
-                serde_json::from_str(&text).map(Shaped::Message).map_err(|error| crate::error::internal(error.to_string()))
+                serde_json::from_str(&text)
+                    .map(Shaped::Message)
+                    .map_err(|error| crate::error::internal(error.to_string()))
             })
         })
     }

@@ -67,7 +67,9 @@ fn describe(request: &Request, secrets: &Secrets) -> String {
         Request::Http(http) => {
             format!("{} {}\n\n{}", http.method.as_str(), http.url, String::from_utf8_lossy(&http.body))
         }
-        Request::Sql(sql) => sql.statements.iter().map(|statement| statement.text.as_str()).collect::<Vec<_>>().join(";\n"),
+        Request::Sql(sql) => {
+            sql.statements.iter().map(|statement| statement.text.as_str()).collect::<Vec<_>>().join(";\n")
+        }
     };
     secrets.mask(&text)
 }

@@ -58,8 +58,11 @@ pub fn apply(spi: &Spi, namespace: &Namespace, batch: &[Accepted], now: Timestam
     }
     save(spi, namespace.id, &before, &after)?;
 
-    let mut pending: BTreeMap<&str, &Traits> =
-        brought.iter().filter(|(id, traits)| !before.contains_key(**id) && **traits != Traits::default()).map(|(id, t)| (*id, t)).collect();
+    let mut pending: BTreeMap<&str, &Traits> = brought
+        .iter()
+        .filter(|(id, traits)| !before.contains_key(**id) && **traits != Traits::default())
+        .map(|(id, t)| (*id, t))
+        .collect();
     let marker = Traits::default();
     if needs_groups(&*catalog::current(spi, namespace)?) {
         for group_id in changed(&before, &after) {
@@ -129,7 +132,9 @@ fn slot(namespace_id: i32, group_id: &str) -> u64 {
 }
 
 fn relation(spi: &Spi) -> Result<u32> {
-    let oid = spi.query("SELECT '_cdp.groups'::pg_catalog.regclass::pg_catalog.oid::pg_catalog.int8", &[])?.first(|row| row.i64(0))?;
+    let oid = spi
+        .query("SELECT '_cdp.groups'::pg_catalog.regclass::pg_catalog.oid::pg_catalog.int8", &[])?
+        .first(|row| row.i64(0))?;
     Ok(oid.and_then(|oid| u32::try_from(oid).ok()).unwrap_or(0))
 }
 
@@ -159,12 +164,15 @@ fn absorb(spi: &Spi, namespace_id: i32, held: &mut Held) -> Result<BTreeSet<Stri
 fn changed<'a>(before: &'a Held, after: &'a Held) -> impl Iterator<Item = &'a str> {
     after
         .iter()
-        .filter(|(id, traits)| before.get(*id).is_none_or(|before| before != *traits && before.values() != traits.values()))
+        .filter(|(id, traits)| {
+            before.get(*id).is_none_or(|before| before != *traits && before.values() != traits.values())
+        })
         .map(|(id, _)| id.as_str())
 }
 
 fn save(spi: &Spi, namespace_id: i32, before: &Held, after: &Held) -> Result<()> {
-    let written: Vec<(&String, &Traits)> = after.iter().filter(|(id, traits)| before.get(*id) != Some(*traits)).collect();
+    let written: Vec<(&String, &Traits)> =
+        after.iter().filter(|(id, traits)| before.get(*id) != Some(*traits)).collect();
     if written.is_empty() {
         return Ok(());
     }
@@ -254,7 +262,9 @@ fn look_at_members(spi: &Spi, namespace: &Namespace, group_ids: &BTreeSet<String
 pub fn join(spi: &Spi, namespace_id: i32, brought: &BTreeMap<i64, Attributes>) -> Result<HashSet<i64>> {
     let members: Vec<(i64, &str, Timestamp)> = brought
         .iter()
-        .flat_map(|(profile_id, attributes)| attributes.groups.iter().map(|(group_id, at)| (*profile_id, group_id.as_str(), *at)))
+        .flat_map(|(profile_id, attributes)| {
+            attributes.groups.iter().map(|(group_id, at)| (*profile_id, group_id.as_str(), *at))
+        })
         .collect();
     if members.is_empty() {
         return Ok(HashSet::new());

@@ -65,13 +65,15 @@ fn load(spi: &Spi, namespace: &Namespace) -> Result<Rc<Kinds>> {
 }
 
 /// The kinds of a namespace, with those of the given names made where they are new.
-pub fn with_names<'a>(
-    spi: &Spi,
-    namespace: &Namespace,
-    names: impl Iterator<Item = &'a str>,
-) -> Result<Rc<Kinds>> {
+pub fn with_names<'a>(spi: &Spi, namespace: &Namespace, names: impl Iterator<Item = &'a str>) -> Result<Rc<Kinds>> {
     let kinds = current(spi, namespace)?;
     let mut missing: Vec<&str> = names.filter(|name| kinds.id(name).is_none()).collect();
+    if missing.is_empty() {
+        return Ok(kinds);
+    }
+    // Another session may have made them.
+    let kinds = load(spi, namespace)?;
+    missing.retain(|name| kinds.id(name).is_none());
     if missing.is_empty() {
         return Ok(kinds);
     }

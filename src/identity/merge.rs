@@ -55,7 +55,8 @@ pub fn merge(spi: &Spi, namespace: &Namespace, merges: &[Merge], now: Timestamp)
         move_rows(spi, namespace, merge, now)?;
         profile_traits::merge(spi, namespace.id, merge.survivor, merge.absorbed)?;
     }
-    let mut survivors: Vec<Person> = by_id.into_values().filter(|p| merges.iter().any(|m| m.survivor == p.profile_id)).collect();
+    let mut survivors: Vec<Person> =
+        by_id.into_values().filter(|p| merges.iter().any(|m| m.survivor == p.profile_id)).collect();
     survivors.sort_by_key(|p| p.profile_id);
     for survivor in &survivors {
         spi.execute(

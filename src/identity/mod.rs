@@ -15,8 +15,7 @@ use crate::ingest::quarantine::Reason;
 use crate::ingest::Arrived;
 use crate::namespaces::Namespace;
 use crate::pg::datum::Param;
-use crate::pg::session;
-use crate::pg::spi::{Rows, Spi};
+use crate::pg::spi::Spi;
 use cdp_identity::{MessageIdentifier, MessageIdentifiers, Plan, ProfileRef, Snapshot};
 use cdp_value::Timestamp;
 use kinds::Kinds;
@@ -105,6 +104,17 @@ impl Ids {
     }
 }
 
+/// An identifier on its way to its owner.
+struct LinkRow {
+    owner: i64,
+    at: Timestamp,
+    /// Position of the message in the batch.
+    message: usize,
+    rule: &'static str,
+    /// The profile it came to first.
+    origin: i64,
+}
+
 struct Writer<'a> {
     spi: &'a Spi,
     namespace: &'a Namespace,
@@ -124,7 +134,7 @@ impl Writer<'_> {
             messages.iter().flat_map(|m| m.identifiers.iter().map(|i| (i.value.as_str(), i.kind))).collect();
         let values: Vec<&str> = wanted.iter().map(|w| w.0).collect();
         let kinds: Vec<i32> = wanted.iter().map(|w| w.1).collect();
-        let mut rows = self.read(
+        let mut rows = self.spi.query_known(
             "SELECT w.kind_id, w.value, i.profile_id \
              FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) AS w (value, kind_id) \
              CROSS JOIN LATERAL (SELECT i.profile_id FROM _cdp.identifiers AS i WHERE i.namespace_id OPERATOR(pg_catalog.=) $1 \
@@ -151,16 +161,6 @@ impl Writer<'_> {
         }
     }
 
-    /// Reads what is committed by now: somebody who came first is found, not run into, also by a transaction
-    /// that has an older snapshot for everything else.
-    fn read(&self, sql: &'static str, parameters: &[Param]) -> Result<Rows> {
-        if session::has_transaction_snapshot() {
-            self.spi.query_latest(sql, parameters)
-        } else {
-            self.spi.query(sql, parameters)
-        }
-    }
-
     /// Adds all about the profiles in question. False when some of them were merged while they got an identifier:
     /// then `survivors` tells into whom.
     fn look_closer(
@@ -170,7 +170,7 @@ impl Writer<'_> {
         survivors: &mut HashMap<i64, i64>,
     ) -> Result<bool> {
         let parameters = [Param::Int8Array(profile_ids)];
-        let mut rows = self.read(
+        let mut rows = self.spi.query_known(
             "SELECT profile_id, created_at, merged_into FROM _cdp.profiles WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1)",
             &parameters,
         )?;
@@ -184,7 +184,7 @@ impl Writer<'_> {
         if survivors.len() > before {
             return Ok(false);
         }
-        let mut rows = self.read(
+        let mut rows = self.spi.query_known(
             "SELECT profile_id, kind_id, linked_at FROM _cdp.identifiers WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1)",
             &parameters,
         )?;
@@ -192,7 +192,7 @@ impl Writer<'_> {
             snapshot.add_linked(rows.i64(0)?, rows.i32(1)?, rows.timestamp(2)?);
         }
         // Whoever was split from a profile stays apart from whom either was merged into.
-        let mut rows = self.read(
+        let mut rows = self.spi.query_known(
             "SELECT p.profile_id, COALESCE(o.merged_into, s.other_profile_id) FROM _cdp.profiles AS p \
              JOIN _cdp.profile_splits AS s ON s.profile_id OPERATOR(pg_catalog.=) ANY (p.profile_id OPERATOR(pg_catalog.||) p.absorbed) \
              LEFT JOIN _cdp.profiles AS o ON o.profile_id OPERATOR(pg_catalog.=) s.other_profile_id \
@@ -247,7 +247,7 @@ impl Writer<'_> {
     /// Gives identifiers to people; false when somebody else took one of them meanwhile.
     fn link(&mut self, plan: &Plan, ids: &Ids) -> Result<bool> {
         // Sorted, so that two sessions that bring the same identifiers cannot deadlock.
-        let mut links: BTreeMap<(&str, i32), (i64, Timestamp, usize, &'static str, i64)> = BTreeMap::new();
+        let mut links: BTreeMap<(&str, i32), LinkRow> = BTreeMap::new();
         for link in &plan.links {
             let owner = ids.of(plan.resolved(link.profile));
             // A profile that this batch makes and merges at once never exists.
@@ -256,8 +256,8 @@ impl Writer<'_> {
                 ProfileRef::New(_) => owner,
             };
             let at = self.batch.get(link.message).map_or(self.now, |a| a.message.timestamp);
-            let link_row = (owner, at, link.message, link.rule.as_str(), origin);
-            links.entry((link.value.as_str(), link.kind)).or_insert(link_row);
+            let row = LinkRow { owner, at, message: link.message, rule: link.rule.as_str(), origin };
+            links.entry((link.value.as_str(), link.kind)).or_insert(row);
         }
         for (mine, inserted) in [(true, false), (false, true)] {
             let chosen: Vec<_> = links
@@ -269,8 +269,8 @@ impl Writer<'_> {
             }
             let values: Vec<&str> = chosen.iter().map(|(key, _)| key.0).collect();
             let kinds: Vec<i32> = chosen.iter().map(|(key, _)| key.1).collect();
-            let owners: Vec<i64> = chosen.iter().map(|(_, link)| link.0).collect();
-            let origins: Vec<i64> = chosen.iter().map(|(_, link)| link.4).collect();
+            let owners: Vec<i64> = chosen.iter().map(|(_, link)| link.owner).collect();
+            let origins: Vec<i64> = chosen.iter().map(|(_, link)| link.origin).collect();
             if !inserted {
                 self.spi.execute_hashed(
                     "UPDATE _cdp.identifiers AS i SET profile_id = w.profile_id, origin_id = w.origin_id \
@@ -288,10 +288,12 @@ impl Writer<'_> {
                 )?;
                 continue;
             }
-            let times: Vec<i64> = chosen.iter().map(|(_, link)| link.1).collect();
-            let message_ids: Vec<&str> =
-                chosen.iter().map(|(_, link)| self.batch.get(link.2).map_or("", |a| a.message_id.as_str())).collect();
-            let rules: Vec<&str> = chosen.iter().map(|(_, link)| link.3).collect();
+            let times: Vec<i64> = chosen.iter().map(|(_, link)| link.at).collect();
+            let message_ids: Vec<&str> = chosen
+                .iter()
+                .map(|(_, link)| self.batch.get(link.message).map_or("", |a| a.message_id.as_str()))
+                .collect();
+            let rules: Vec<&str> = chosen.iter().map(|(_, link)| link.rule).collect();
             let rows = self.spi.query(
                 "INSERT INTO _cdp.identifiers (namespace_id, value, kind_id, profile_id, linked_at, message_id, rule, origin_id) \
                  SELECT $1, t.* FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), \

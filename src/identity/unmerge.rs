@@ -12,9 +12,9 @@ use crate::ingest::stored;
 use crate::namespaces::Namespace;
 use crate::pg::datum::Param;
 use crate::pg::spi::Spi;
+use crate::traits::backfill;
 use crate::traits::evaluate::Cause;
 use crate::traits::person::{self, Person};
-use crate::traits::backfill;
 use cdp_identity::{History, MessageIdentifier, NothingElse, OwnIdentifier, Part, PastMerge, Side, Split};
 use cdp_value::Timestamp;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -93,7 +93,11 @@ impl Request {
         let rest = match rest {
             Part::Identifiers(mut named) => {
                 named.retain(|key| !part.contains(key));
-                if named.is_empty() { Part::Rest } else { Part::Identifiers(named) }
+                if named.is_empty() {
+                    Part::Rest
+                } else {
+                    Part::Identifiers(named)
+                }
             }
             rest => rest,
         };
@@ -128,14 +132,18 @@ fn part(spi: &Spi, namespace: &Namespace, person: &Person, request: &Request, no
     let profile_ids: Vec<i64> = person.profile_ids().collect();
     let mut told = Told::read(spi, person.profile_id, &profile_ids)?;
     let events = told.read_messages(spi, &kinds, &profile_ids)?;
-    let split = cdp_identity::split(&kinds.rules, &told.history, &request.rest, &request.part).map_err(|NothingElse| {
-        Error::new(state::IDENTITY_CONFLICT, "there is nothing to split: the person has nothing else")
-            .hint("cdp.explain_identity(id) lists the identifiers of a person.")
-    })?;
+    let split =
+        cdp_identity::split(&kinds.rules, &told.history, &request.rest, &request.part).map_err(|NothingElse| {
+            Error::new(state::IDENTITY_CONFLICT, "there is nothing to split: the person has nothing else")
+                .hint("cdp.explain_identity(id) lists the identifiers of a person.")
+        })?;
 
     let moving: Vec<&Shared> = events
         .iter()
-        .filter(|e| split.shared.contains(&e.profile_id) && split.side_of(&kinds.rules, e.profile_id, &e.identifiers) == Side::Apart)
+        .filter(|e| {
+            split.shared.contains(&e.profile_id)
+                && split.side_of(&kinds.rules, e.profile_id, &e.identifiers) == Side::Apart
+        })
         .collect();
     let first_seen = moving.iter().map(|e| e.received_at).min().unwrap_or(now);
     let apart = restore_profile(spi, namespace, person, &told, &split, first_seen)?;
@@ -205,7 +213,8 @@ impl Told {
     fn read_messages(&mut self, spi: &Spi, kinds: &Kinds, profile_ids: &[i64]) -> Result<Vec<Shared>> {
         /// Rows of events held in memory at a time.
         const FETCH: i64 = 10_000;
-        let wanted: HashSet<&str> = self.linked_by.iter().chain(&self.merged_by).flatten().map(String::as_str).collect();
+        let wanted: HashSet<&str> =
+            self.linked_by.iter().chain(&self.merged_by).flatten().map(String::as_str).collect();
         let own: HashSet<(i32, &str)> = self.history.identifiers.iter().map(|i| (i.kind, i.value.as_str())).collect();
         let mut events = Vec::new();
         let mut evidence: BTreeMap<(Timestamp, i64), (String, Vec<MessageIdentifier>)> = BTreeMap::new();
@@ -221,8 +230,14 @@ impl Told {
                 let mut identifiers = Vec::new();
                 for identifier in stored::identifiers(row, 6, &kinds.extraction)? {
                     // Identifiers of others, to which the message was not given, have no say.
-                    if let Some(kind) = kinds.id(&identifier.kind).filter(|kind| own.contains(&(*kind, identifier.value.as_str()))) {
-                        identifiers.push(MessageIdentifier { kind, value: identifier.value, previous: identifier.previous });
+                    if let Some(kind) =
+                        kinds.id(&identifier.kind).filter(|kind| own.contains(&(*kind, identifier.value.as_str())))
+                    {
+                        identifiers.push(MessageIdentifier {
+                            kind,
+                            value: identifier.value,
+                            previous: identifier.previous,
+                        });
                     }
                 }
                 let event = Shared {

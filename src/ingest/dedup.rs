@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::pg::clock;
 use crate::pg::datum::Param;
+use crate::pg::session;
 use crate::pg::spi::Spi;
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
@@ -24,6 +25,20 @@ pub fn take(spi: &Spi, namespace_id: i32, message_ids: &[&str]) -> Result<Vec<bo
     // One order for all sessions, so that two batches with the same messages cannot deadlock.
     sorted.sort_unstable();
     sorted.dedup();
+    if session::has_transaction_snapshot() {
+        // Those taken since the snapshot are known to be taken, instead of making the transaction fail.
+        let taken: HashSet<[u8; 16]> = spi
+            .query_latest(
+                "SELECT pg_catalog.uuid_send(message_hash) FROM _cdp.message_ids \
+                 WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND message_hash OPERATOR(pg_catalog.=) ANY ($2)",
+                &[Param::Int4(namespace_id), Param::UuidArray(&sorted)],
+            )?
+            .map(|row| row.bytes(0))?
+            .into_iter()
+            .filter_map(|bytes| <[u8; 16]>::try_from(bytes.as_slice()).ok())
+            .collect();
+        sorted.retain(|hash| !taken.contains(hash));
+    }
     let rows = spi.query(
         "INSERT INTO _cdp.message_ids (namespace_id, message_hash, received_at) \
          SELECT $1, h, $3 FROM pg_catalog.unnest($2) AS h \

@@ -59,7 +59,7 @@ pub fn ids<'a>(spi: &Spi, names: impl Iterator<Item = &'a str>) -> Result<HashMa
 
 /// The ids of those names that exist.
 pub fn look_up(spi: &Spi, names: &[&str]) -> Result<HashMap<String, i32>> {
-    let rows = spi.query(
+    let rows = spi.query_known(
         "SELECT name, event_name_id FROM _cdp.event_names WHERE name OPERATOR(pg_catalog.=) ANY ($1)",
         &[Param::TextArray(names)],
     )?;

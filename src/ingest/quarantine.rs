@@ -66,7 +66,8 @@ pub fn store(spi: &Spi, namespace_id: i32, received_at: Timestamp, rejected: &[&
         return Ok(());
     }
     let codes: Vec<&str> = rejected.iter().map(|r| r.reason.code).collect();
-    let fields: Vec<Option<&str>> = rejected.iter().map(|r| Some(r.reason.field.as_str()).filter(|f| !f.is_empty())).collect();
+    let fields: Vec<Option<&str>> =
+        rejected.iter().map(|r| Some(r.reason.field.as_str()).filter(|f| !f.is_empty())).collect();
     let reasons: Vec<&str> = rejected.iter().map(|r| r.reason.message.as_str()).collect();
     // Postgres stores no NUL character; the reason says that there was one.
     let originals: Vec<String> = rejected.iter().map(|r| r.original.replace('\0', "\\u0000")).collect();

@@ -14,7 +14,6 @@ pub enum Param<'a> {
     Text(&'a str),
     OptionalText(Option<&'a str>),
     OptionalInt4(Option<i32>),
-    OptionalInt8(Option<i64>),
     Bytes(&'a [u8]),
     Timestamp(Timestamp),
     OptionalTimestamp(Option<Timestamp>),
@@ -43,7 +42,7 @@ impl Param<'_> {
         match self {
             Param::Bool(_) => pg_sys::BOOLOID,
             Param::Int4(_) | Param::OptionalInt4(_) => pg_sys::INT4OID,
-            Param::Int8(_) | Param::OptionalInt8(_) => pg_sys::INT8OID,
+            Param::Int8(_) => pg_sys::INT8OID,
             Param::Text(_) | Param::OptionalText(_) => pg_sys::TEXTOID,
             Param::Bytes(_) => pg_sys::BYTEAOID,
             Param::Timestamp(_) | Param::OptionalTimestamp(_) => pg_sys::TIMESTAMPTZOID,
@@ -67,7 +66,6 @@ impl Param<'_> {
             Param::Int4(v) => Some(Datum::from(*v)),
             Param::Int8(v) => Some(Datum::from(*v)),
             Param::OptionalInt4(v) => v.map(Datum::from),
-            Param::OptionalInt8(v) => v.map(Datum::from),
             Param::Text(v) => Some(varlena(v.as_bytes())),
             Param::OptionalText(v) => v.map(|t| varlena(t.as_bytes())),
             Param::Bytes(v) => Some(varlena(v)),
@@ -278,7 +276,13 @@ pub unsafe fn int8_array(datum: Datum) -> Vec<i64> {
 }
 
 /// A one-dimensional array in the current memory context.
-pub fn array(elements: impl ExactSizeIterator<Item = Option<Datum>>, oid: Oid, length: i32, by_value: bool, align: u8) -> Datum {
+pub fn array(
+    elements: impl ExactSizeIterator<Item = Option<Datum>>,
+    oid: Oid,
+    length: i32,
+    by_value: bool,
+    align: u8,
+) -> Datum {
     let count = elements.len();
     let mut datums = Vec::with_capacity(count);
     let mut nulls = Vec::with_capacity(count);

@@ -20,14 +20,10 @@ pub enum Field {
     Bool(bool),
     Int4(i32),
     Int8(i64),
-    Float8(f64),
     Text(String),
-    Bytes(Vec<u8>),
     Timestamp(Timestamp),
     /// JSON text that becomes a jsonb.
     Jsonb(String),
-    /// Text of a number that becomes a numeric.
-    Numeric(String),
     TextArray(Vec<String>),
     Int8Array(Vec<i64>),
 }
@@ -55,40 +51,15 @@ impl Field {
             Field::Bool(v) => Param::Bool(*v).datum(),
             Field::Int4(v) => Param::Int4(*v).datum(),
             Field::Int8(v) => Param::Int8(*v).datum(),
-            Field::Float8(v) => Some(Datum::from(v.to_bits())),
             Field::Text(v) => Param::Text(v).datum(),
-            Field::Bytes(v) => Param::Bytes(v).datum(),
             Field::Timestamp(v) => Param::Timestamp(*v).datum(),
             Field::Jsonb(v) => Param::Jsonb(v).datum(),
-            Field::Numeric(v) => Some(numeric(v)),
             Field::TextArray(v) => {
                 let texts: Vec<&str> = v.iter().map(String::as_str).collect();
                 Param::TextArray(&texts).datum()
             }
             Field::Int8Array(v) => Param::Int8Array(v).datum(),
         }
-    }
-}
-
-fn numeric(text: &str) -> Datum {
-    unsafe extern "C-unwind" fn numeric_in(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
-        extern "C-unwind" {
-            #[link_name = "numeric_in"]
-            fn raw_numeric_in(fcinfo: pg_sys::FunctionCallInfo) -> Datum;
-        }
-        // SAFETY: forwards a valid call.
-        unsafe { raw_numeric_in(fcinfo) }
-    }
-    let c_text = std::ffi::CString::new(text).unwrap_or_default();
-    // SAFETY: numeric_in takes a C string, a type oid and a type modifier.
-    unsafe {
-        pg_sys::DirectFunctionCall3Coll(
-            Some(numeric_in),
-            pg_sys::InvalidOid,
-            Datum::from(c_text.as_ptr()),
-            Datum::from(0),
-            Datum::from(-1i32),
-        )
     }
 }
 
@@ -113,7 +84,7 @@ impl Call {
             if index >= count {
                 return None;
             }
-            let argument = &(&(*self.fcinfo).args.as_slice(count))[index];
+            let argument = &(*self.fcinfo).args.as_slice(count)[index];
             if argument.isnull {
                 None
             } else {
@@ -147,11 +118,6 @@ impl Call {
 
     pub fn i64(&self, index: usize) -> Option<i64> {
         self.argument(index).map(|d| d.value() as i64)
-    }
-
-    pub fn bytes(&self, index: usize) -> Option<Vec<u8>> {
-        // SAFETY: the SQL declaration says the argument is bytea.
-        self.argument(index).map(|d| unsafe { datum::varlena_bytes(d) })
     }
 
     /// JSON texts of a jsonb[] argument, without its nulls.

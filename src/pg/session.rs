@@ -39,12 +39,6 @@ pub fn in_recovery() -> bool {
     unsafe { pg_sys::RecoveryInProgress() }
 }
 
-/// Whether the transaction may not write.
-pub fn is_read_only() -> bool {
-    // SAFETY: reads a global of the backend.
-    unsafe { pg_sys::XactReadOnly || pg_sys::RecoveryInProgress() }
-}
-
 /// Whether the library is being loaded by the postmaster, the one time workers can be registered.
 pub fn is_preloading() -> bool {
     // SAFETY: reads a global of the process.
@@ -66,10 +60,4 @@ pub fn reserve_setting_prefix() {
 /// Lets Postgres handle a cancel, a termination or a barrier.
 pub fn check_for_interrupts() {
     pgrx::check_for_interrupts!();
-}
-
-/// The name of the current database's encoding is UTF8.
-pub fn is_utf8() -> bool {
-    // SAFETY: reads the database's encoding.
-    unsafe { pg_sys::GetDatabaseEncoding() == pg_sys::pg_enc::PG_UTF8 as i32 }
 }

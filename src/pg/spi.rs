@@ -85,11 +85,6 @@ impl Spi {
         body(&connection)
     }
 
-    /// Whether this connection only reads, with the snapshot of the calling query.
-    pub fn read_only(&self) -> bool {
-        self.read_only
-    }
-
     /// Runs a statement and returns its rows. Reads see the caller's snapshot in a read-only connection.
     pub fn query(&self, sql: &'static str, params: &[Param]) -> Result<Rows> {
         self.run(sql, params, if self.read_only { View::Caller } else { View::Current })
@@ -98,6 +93,17 @@ impl Spi {
     /// Runs a statement that sees everything committed by now.
     pub fn query_latest(&self, sql: &'static str, params: &[Param]) -> Result<Rows> {
         self.run(sql, params, View::Latest)
+    }
+
+    /// Runs a query that sees everything committed by now where the rows of others must not be missed, as an
+    /// insert of the same would run into them: also in a transaction that has an older snapshot for the rest.
+    pub fn query_known(&self, sql: &'static str, params: &[Param]) -> Result<Rows> {
+        let view = match (self.read_only, super::session::has_transaction_snapshot()) {
+            (true, _) => View::Caller,
+            (false, true) => View::Latest,
+            (false, false) => View::Current,
+        };
+        self.run(sql, params, view)
     }
 
     /// Runs a statement for its effect; returns the number of rows it touched.

@@ -11,10 +11,7 @@ mod tests {
     use pgrx::prelude::*;
 
     fn one<T>(sql: &'static str, params: &[Param], read: impl FnOnce(&crate::pg::spi::Rows) -> T) -> T {
-        Spi::connect(false, |spi| spi.query(sql, params)?.first(|row| Ok(read(row))))
-            .ok()
-            .flatten()
-            .expect("one row")
+        Spi::connect(false, |spi| spi.query(sql, params)?.first(|row| Ok(read(row)))).ok().flatten().expect("one row")
     }
 
     #[pg_test]
@@ -71,10 +68,15 @@ mod tests {
     fn a_cursor_reads_more_rows_than_it_holds() {
         let mut sum = 0;
         let read = Spi::connect(true, |spi| {
-            spi.for_each("SELECT g FROM pg_catalog.generate_series(1::pg_catalog.int8, $1) AS g", &[Param::Int8(2_500)], 100, |row| {
-                sum += row.i64(0)?;
-                Ok(())
-            })
+            spi.for_each(
+                "SELECT g FROM pg_catalog.generate_series(1::pg_catalog.int8, $1) AS g",
+                &[Param::Int8(2_500)],
+                100,
+                |row| {
+                    sum += row.i64(0)?;
+                    Ok(())
+                },
+            )
         });
         assert!(read.is_ok());
         assert_eq!(sum, 2_500 * 2_501 / 2);
@@ -88,8 +90,10 @@ mod tests {
 
     #[pg_test]
     fn the_clock_can_be_fixed() {
-        Spi::connect(false, |spi| spi.query("SELECT pg_catalog.set_config('cdp.clock', '1998-07-01', true)", &[]).map(|_| ()))
-            .expect("a setting");
+        Spi::connect(false, |spi| {
+            spi.query("SELECT pg_catalog.set_config('cdp.clock', '1998-07-01', true)", &[]).map(|_| ())
+        })
+        .expect("a setting");
         assert_eq!(clock::now().ok(), Some(899_251_200_000_000));
         assert_eq!(one("SELECT cdp.now()", &[], |row| row.optional_timestamp(0)), Some(899_251_200_000_000));
     }

@@ -286,8 +286,7 @@ pub fn wait(longest: Duration) -> bool {
     let waited = caught(|| {
         // SAFETY: the latch is this process' own.
         let woken = unsafe {
-            let happened =
-                pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, milliseconds, pg_sys::PG_WAIT_EXTENSION);
+            let happened = pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, milliseconds, pg_sys::PG_WAIT_EXTENSION);
             pg_sys::ResetLatch(pg_sys::MyLatch);
             happened & pg_sys::WL_LATCH_SET as i32 != 0
         };

@@ -14,7 +14,7 @@ pub fn write(spi: &Spi, catalog: &Catalog, changes: &[Change]) -> Result<()> {
         (vec![], vec![], vec![], vec![], vec![], vec![], vec![]);
     for change in changes {
         let (what, key, before, after) = match &change.what {
-            What::SegmentEntered { position } | What::SegmentExited { position, .. } => {
+            What::SegmentEntered { position } | What::SegmentExited { position } => {
                 let Some(segment) = catalog.segments.get(*position) else { continue };
                 let entered = matches!(change.what, What::SegmentEntered { .. });
                 memberships.insert((change.profile_id, segment.id), entered.then_some(change.at));

@@ -19,8 +19,8 @@ use crate::namespaces::{self, Namespace};
 use crate::pg::clock;
 use crate::pg::datum::Param;
 use crate::pg::spi::Spi;
-use cdp_state::{Calendar, State};
 use cdp_expr::Expr;
+use cdp_state::{Calendar, State};
 use cdp_value::{Timestamp, Value};
 use std::collections::{BTreeSet, HashMap};
 
@@ -75,7 +75,8 @@ fn read_events(
     wanted: &BTreeSet<usize>,
     whole: bool,
 ) -> Result<()> {
-    let event_names: Vec<&str> = wanted.iter().filter_map(|i| catalog.slots.get(*i)).map(|s| s.event.as_str()).collect();
+    let event_names: Vec<&str> =
+        wanted.iter().filter_map(|i| catalog.slots.get(*i)).map(|s| s.event.as_str()).collect();
     let ids = names::look_up(spi, &event_names)?;
     let mut slots_by_event: HashMap<i32, Vec<usize>> = HashMap::new();
     for index in wanted {
@@ -210,13 +211,7 @@ fn sweep_namespace(spi: &Spi, namespace: &Namespace, limit: usize) -> Result<usi
 
 /// Evaluates people as they are now and writes them; with `rebuild`, from their events alone. People held
 /// by others are left out unless rebuilding, which waits.
-pub fn bring_up_to_date(
-    spi: &Spi,
-    namespace: &Namespace,
-    ids: &[i64],
-    cause: Cause,
-    rebuild: bool,
-) -> Result<usize> {
+pub fn bring_up_to_date(spi: &Spi, namespace: &Namespace, ids: &[i64], cause: Cause, rebuild: bool) -> Result<usize> {
     let catalog = catalog::current(spi, namespace)?;
     let calendar = namespace.calendar();
     let now = clock::now()?;
@@ -229,7 +224,8 @@ pub fn bring_up_to_date(
     fill(spi, &catalog, &calendar, &mut people)?;
     evaluate::load_references(spi, &catalog, &mut people)?;
     let mut changes = evaluate::advance(spi, &catalog, &calendar, &mut people, now)?;
-    let tasks: Vec<Task> = people.iter().map(|p| Task { scope: Scope::All, at: p.instant(now), cause: cause.clone() }).collect();
+    let tasks: Vec<Task> =
+        people.iter().map(|p| Task { scope: Scope::All, at: p.instant(now), cause: cause.clone() }).collect();
     let mut held: Vec<&mut Person> = people.iter_mut().collect();
     changes.extend(evaluate::evaluate(spi, &catalog, &calendar, &mut held, &tasks)?);
     engine::finish(spi, &catalog, namespace, &mut people, &changes, now)?;
@@ -280,9 +276,8 @@ pub fn unsettled(spi: &Spi, namespace: &Namespace, version: i32, now: Timestamp)
         .map(|row| row.i64(0))?,
     );
     ids.extend(groups::unsettled(spi, namespace.id)?);
-    let sweeping = spi
-        .query("SELECT 1 FROM _cdp.sweeps WHERE namespace_id OPERATOR(pg_catalog.=) $1", &[id])?
-        .processed;
+    let sweeping =
+        spi.query("SELECT 1 FROM _cdp.sweeps WHERE namespace_id OPERATOR(pg_catalog.=) $1", &[id])?.processed;
     if sweeping > 0 {
         ids.extend(
             spi.query(

@@ -3,8 +3,8 @@
 //! Kept per session; read again when another session's change of definitions commits, or when this
 //! one's rolls back (`pg::cache`), never by time.
 
-use crate::error::{internal, state, Error, Result};
 use crate::delivery::routes::Route;
+use crate::error::{internal, state, Error, Result};
 use crate::namespaces::Namespace;
 use crate::pg::cache;
 use crate::pg::datum::Param;
@@ -57,7 +57,6 @@ pub struct Slot {
 
 /// A flag: a condition that is evaluated when somebody asks.
 pub struct Flag {
-    pub id: i32,
     pub key: String,
     pub definition: Definition,
 }
@@ -160,9 +159,8 @@ pub fn invalidate(spi: &Spi) -> Result<()> {
 pub fn current(spi: &Spi, namespace: &Namespace) -> Result<Rc<Catalog>> {
     watch_definitions(spi)?;
     let generation = cache::generation();
-    let known = CATALOGS.with_borrow(|r| {
-        (r.generation == generation).then(|| r.catalogs.get(&namespace.id).cloned()).flatten()
-    });
+    let known = CATALOGS
+        .with_borrow(|r| (r.generation == generation).then(|| r.catalogs.get(&namespace.id).cloned()).flatten());
     if let Some(catalog) = known {
         return Ok(catalog);
     }
@@ -306,7 +304,7 @@ fn load(spi: &Spi, namespace_id: i32) -> Result<Catalog> {
     }
     for row in flags {
         let definition = catalog.bind(&names, row.version, row.expression)?;
-        catalog.flags.push(Flag { id: row.id, key: row.key, definition });
+        catalog.flags.push(Flag { key: row.key, definition });
     }
     Ok(catalog)
 }
@@ -461,7 +459,10 @@ impl Catalog {
             aggregate_index: HashMap::new(),
         };
         for slot in &self.slots {
-            let aggregates = self.aggregates.iter().filter(|a| self.slots.get(a.slot).is_some_and(|s| s.spec.id() == slot.spec.id()));
+            let aggregates = self
+                .aggregates
+                .iter()
+                .filter(|a| self.slots.get(a.slot).is_some_and(|s| s.spec.id() == slot.spec.id()));
             catalog.add_slot(slot.clone_definition(), aggregates.map(|a| a.aggregate.clone()));
         }
         let mut next_slot = self.slots.iter().map(|s| s.spec.id()).max().unwrap_or(0);

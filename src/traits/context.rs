@@ -34,7 +34,14 @@ impl<'a> PersonContext<'a> {
         edges: &'a Edges,
     ) -> PersonContext<'a> {
         PersonContext {
-            catalog, person, at, calendar, edges, attributes: None, message: None, known: RefCell::default(),
+            catalog,
+            person,
+            at,
+            calendar,
+            edges,
+            attributes: None,
+            message: None,
+            known: RefCell::default(),
             damage: RefCell::default(),
         }
     }

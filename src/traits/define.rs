@@ -40,15 +40,14 @@ impl Defined {
 /// Keys are what expressions and callers use, so they are plain.
 pub fn check_key(what: &str, key: Option<&str>) -> Result<String> {
     let key = key.unwrap_or("").trim();
-    let fits = !key.is_empty()
-        && key.chars().count() <= 200
-        && key.chars().all(|c| !c.is_control())
-        && !key.contains('"');
+    let fits =
+        !key.is_empty() && key.chars().count() <= 200 && key.chars().all(|c| !c.is_control()) && !key.contains('"');
     if fits {
         return Ok(key.to_string());
     }
-    Err(Error::new(state::INVALID_DEFINITION, format!("\"{}\" is no key for a {what}", crate::error::cut(key)))
-        .hint("A key has 1 to 200 characters and neither quotation marks nor control characters, for example orders_90d."))
+    Err(Error::new(state::INVALID_DEFINITION, format!("\"{}\" is no key for a {what}", crate::error::cut(key))).hint(
+        "A key has 1 to 200 characters and neither quotation marks nor control characters, for example orders_90d.",
+    ))
 }
 
 /// An error of an expression, with its position.
@@ -71,7 +70,13 @@ pub fn event_names(spi: &Spi) -> Result<Vec<String>> {
 }
 
 /// Parses and checks an expression against what is defined.
-pub fn check(spi: &Spi, catalog: &Catalog, what: Defined, key: Option<&str>, text: &str) -> std::result::Result<Checked, ExprOrError> {
+pub fn check(
+    spi: &Spi,
+    catalog: &Catalog,
+    what: Defined,
+    key: Option<&str>,
+    text: &str,
+) -> std::result::Result<Checked, ExprOrError> {
     let names = catalog.names(event_names(spi).map_err(ExprOrError::Error)?);
     cdp_expr::check(text, what.kind(), key, &names).map_err(ExprOrError::Expr)
 }
@@ -210,13 +215,7 @@ pub fn refuse_if_used(catalog: &Catalog, what: Defined, key: &str) -> Result<()>
 }
 
 /// Stores a trait.
-pub fn define_trait(
-    spi: &Spi,
-    namespace: &Namespace,
-    key: &str,
-    text: &str,
-    description: Option<&str>,
-) -> Result<()> {
+pub fn define_trait(spi: &Spi, namespace: &Namespace, key: &str, text: &str, description: Option<&str>) -> Result<()> {
     let catalog = lock(spi, namespace)?;
     let checked = check(spi, &catalog, Defined::Trait, Some(key), text)?;
     tell_warnings(&checked);
@@ -243,14 +242,7 @@ pub fn define_trait(
     };
     match catalog.trait_by_key(key) {
         Some(found) if found.definition.expression == checked.expr => write(found.definition.version),
-        _ => change(
-            spi,
-            namespace,
-            &catalog,
-            Some(New { what: Defined::Trait, key, checked: &checked }),
-            None,
-            write,
-        ),
+        _ => change(spi, namespace, &catalog, Some(New { what: Defined::Trait, key, checked: &checked }), None, write),
     }
 }
 
@@ -319,26 +311,14 @@ pub fn define_segment(spi: &Spi, namespace: &Namespace, request: &SegmentRequest
 }
 
 /// Stores a flag that is one rule.
-pub fn define_flag(
-    spi: &Spi,
-    namespace: &Namespace,
-    key: &str,
-    rule: &str,
-    description: Option<&str>,
-) -> Result<()> {
+pub fn define_flag(spi: &Spi, namespace: &Namespace, key: &str, rule: &str, description: Option<&str>) -> Result<()> {
     let catalog = lock(spi, namespace)?;
     let checked = check(spi, &catalog, Defined::Flag, Some(key), rule)?;
     tell_warnings(&checked);
     let rule = cdp_expr::print(&checked.expr);
     let now = clock::real();
-    change(
-        spi,
-        namespace,
-        &catalog,
-        Some(New { what: Defined::Flag, key, checked: &checked }),
-        None,
-        |version| {
-            spi.execute(
+    change(spi, namespace, &catalog, Some(New { what: Defined::Flag, key, checked: &checked }), None, |version| {
+        spi.execute(
                 "INSERT INTO _cdp.flags (namespace_id, key, rule, description, version, created_at, updated_at) \
                  VALUES ($1, $2, $3, $4, $5, $6, $6) \
                  ON CONFLICT (namespace_id, key) DO UPDATE SET rule = EXCLUDED.rule, description = EXCLUDED.description, \
@@ -353,14 +333,14 @@ pub fn define_flag(
                 ],
             )
             .map(|_| ())
-        },
-    )
+    })
 }
 
 /// Drops a trait, segment or flag that nobody uses.
 pub fn drop(spi: &Spi, namespace: &Namespace, what: Defined, key: &str) -> Result<()> {
     let catalog = lock(spi, namespace)?;
-    let keys: Vec<&str> = catalog.definitions().filter(|(kind, _, _)| *kind == what.as_str()).map(|(_, key, _)| key).collect();
+    let keys: Vec<&str> =
+        catalog.definitions().filter(|(kind, _, _)| *kind == what.as_str()).map(|(_, key, _)| key).collect();
     if !keys.contains(&key) {
         return Err(unknown_key(what.as_str(), key, keys.into_iter()));
     }

@@ -72,7 +72,8 @@ pub fn read<'a>(
         return Ok(Edges::default());
     }
     let requests: Vec<Request> = requests.into_values().collect();
-    let event_names: Vec<&str> = requests.iter().filter_map(|r| catalog.slots.get(r.slot)).map(|s| s.event.as_str()).collect();
+    let event_names: Vec<&str> =
+        requests.iter().filter_map(|r| catalog.slots.get(r.slot)).map(|s| s.event.as_str()).collect();
     let ids = names::look_up(spi, &event_names)?;
     let (mut positions, mut profiles, mut events, mut from, mut to) = (vec![], vec![], vec![], vec![], vec![]);
     for (position, request) in requests.iter().enumerate() {
@@ -127,6 +128,5 @@ pub fn read<'a>(
 
 /// Properties as a value; missing ones are an empty object.
 pub fn properties_value(text: Option<&str>) -> Value {
-    text.and_then(crate::ingest::stored::json)
-        .map_or_else(|| Value::Object(Vec::new()), |json| Value::from_json(&json))
+    text.and_then(crate::ingest::stored::json).map_or_else(|| Value::Object(Vec::new()), |json| Value::from_json(&json))
 }

@@ -129,7 +129,10 @@ fn take(
     let locked: HashSet<i64> = held.iter().map(|p| p.profile_id).collect();
     let others: HashSet<i64> = existing.into_iter().filter(|id| !locked.contains(id)).collect();
     held.extend(
-        wanted.iter().filter(|id| identity.created.contains(id)).map(|id| Person::new(*id, namespace.id, now, catalog.version)),
+        wanted
+            .iter()
+            .filter(|id| identity.created.contains(id))
+            .map(|id| Person::new(*id, namespace.id, now, catalog.version)),
     );
     let mut whole = pending::absorb(spi, &mut held, now)?;
     whole.extend(&identity.merged);

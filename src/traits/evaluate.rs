@@ -21,7 +21,7 @@ pub struct Change {
 pub enum What {
     Trait { position: usize, old: String, new: String },
     SegmentEntered { position: usize },
-    SegmentExited { position: usize, since: Timestamp },
+    SegmentExited { position: usize },
 }
 
 /// Why something was looked at.
@@ -154,8 +154,8 @@ pub fn evaluate(
                     entry.insert(task.at);
                     changed(What::SegmentEntered { position });
                 }
-            } else if let Some(since) = person.memberships.remove(&found.id) {
-                changed(What::SegmentExited { position, since });
+            } else if person.memberships.remove(&found.id).is_some() {
+                changed(What::SegmentExited { position });
             }
         }
         person.due = match task.scope {

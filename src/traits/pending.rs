@@ -1,12 +1,12 @@
 //! Events, traits and groups of people whose row another transaction holds: kept beside it as a state of their
 //! own, added by readers, and folded in for good by the next writer or the worker. Nobody waits.
 
+use super::backfill;
 use super::catalog::{self, Catalog};
 use super::edges;
 use super::engine::{self, Event};
 use super::evaluate::{self, Cause, Scope, Task};
 use super::person::{self, Person};
-use super::backfill;
 use crate::error::Result;
 use crate::identity::attributes::{self, Attributes};
 use crate::identity::groups;
@@ -51,8 +51,10 @@ pub fn append(
     let encoded: Vec<&[u8]> = encoded.iter().map(Vec::as_slice).collect();
     let of = |id: &i64| brought.get(id);
     let with_traits = |id: &i64| of(id).filter(|a| a.traits != Traits::default());
-    let traits: Vec<Option<String>> = ids.iter().map(|id| with_traits(id).map(|a| a.traits.values().to_string())).collect();
-    let updated: Vec<Option<String>> = ids.iter().map(|id| with_traits(id).map(|a| a.traits.times().to_string())).collect();
+    let traits: Vec<Option<String>> =
+        ids.iter().map(|id| with_traits(id).map(|a| a.traits.values().to_string())).collect();
+    let updated: Vec<Option<String>> =
+        ids.iter().map(|id| with_traits(id).map(|a| a.traits.times().to_string())).collect();
     let groups: Vec<Option<String>> =
         ids.iter().map(|id| of(id).filter(|a| !a.groups.is_empty()).map(Attributes::groups_json)).collect();
     let traits: Vec<Option<&str>> = traits.iter().map(Option::as_deref).collect();
@@ -112,7 +114,12 @@ pub fn absorb(spi: &Spi, people: &mut [Person], now: Timestamp) -> Result<HashSe
             merge(person, rows.i32(1)?, &rows.bytes(2)?)?;
             changed.insert(person.profile_id);
             if let Some(attributes) = Attributes::read(&rows, 3) {
-                brought.entry(person.namespace_id).or_default().entry(person.profile_id).or_default().merge(&attributes);
+                brought
+                    .entry(person.namespace_id)
+                    .or_default()
+                    .entry(person.profile_id)
+                    .or_default()
+                    .merge(&attributes);
             }
         }
     }

@@ -42,11 +42,8 @@ pub fn store<'a>(
     let mut needed = needed(expressions);
     let mut gone = Vec::new();
     for slot in existing {
-        let key = (
-            slot.event.clone(),
-            slot.filter.as_ref().map(cdp_expr::print),
-            slot.property.clone().unwrap_or_default(),
-        );
+        let key =
+            (slot.event.clone(), slot.filter.as_ref().map(cdp_expr::print), slot.property.clone().unwrap_or_default());
         match needed.get(&key) {
             Some(wanted) if wanted.is_subset(&slot.answers) => {
                 needed.remove(&key);
@@ -55,7 +52,10 @@ pub fn store<'a>(
         }
     }
     if !gone.is_empty() {
-        spi.execute("DELETE FROM _cdp.slots WHERE slot_id OPERATOR(pg_catalog.=) ANY ($1)", &[Param::Int4Array(&gone)])?;
+        spi.execute(
+            "DELETE FROM _cdp.slots WHERE slot_id OPERATOR(pg_catalog.=) ANY ($1)",
+            &[Param::Int4Array(&gone)],
+        )?;
     }
     let made = !needed.is_empty();
     for ((event, filter, property), aggregates) in needed {

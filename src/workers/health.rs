@@ -29,7 +29,10 @@ pub fn announce() {
         );
     } else if !guc::databases().contains(&session::database_name()) {
         warn(
-            &format!("the background workers of cdp do not run in this database, because \"{}\" is not in cdp.databases", session::database_name()),
+            &format!(
+                "the background workers of cdp do not run in this database, because \"{}\" is not in cdp.databases",
+                session::database_name()
+            ),
             Some("Add it to cdp.databases in postgresql.conf and reload, or call cdp.run_due() regularly."),
         );
     } else {
@@ -53,7 +56,11 @@ fn row(component: &str, ok: bool, detail: impl Into<String>) -> (String, bool, S
 fn preload() -> (String, bool, String) {
     match shared::shared() {
         Some(_) => row("preload", true, "cdp is in shared_preload_libraries"),
-        None => row("preload", false, format!("background workers do not run: {ADD_LIBRARY} (shared_preload_libraries = 'cdp')")),
+        None => row(
+            "preload",
+            false,
+            format!("background workers do not run: {ADD_LIBRARY} (shared_preload_libraries = 'cdp')"),
+        ),
     }
 }
 

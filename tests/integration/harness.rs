@@ -10,7 +10,8 @@ use cdp_tests::{Cluster, Reply, Sink};
 fn committed_rows_survive_every_kind_of_death() {
     let cluster = Cluster::plain("deaths");
     cluster.execute("postgres", "CREATE TABLE kept (n int)");
-    let deaths: [(&str, fn(&Cluster)); 4] = [
+    type Death = fn(&Cluster);
+    let deaths: [(&str, Death); 4] = [
         ("restart", Cluster::restart),
         ("crash", |cluster| {
             cluster.crash();

@@ -36,7 +36,13 @@ impl Traits {
         if let Value::Object(times) = times {
             for (pointer, at) in times {
                 let value = values.pointer(pointer).cloned();
-                traits.leaves.insert(pointer.clone(), Leaf { at: at.as_i64().unwrap_or(0), value });
+                traits.leaves.insert(
+                    pointer.clone(),
+                    Leaf {
+                        at: at.as_i64().unwrap_or(0),
+                        value,
+                    },
+                );
             }
         }
         traits
@@ -55,7 +61,12 @@ impl Traits {
 
     /// When each leaf was set or removed, in microseconds since 1970, by JSON pointer.
     pub fn times(&self) -> Value {
-        Value::Object(self.leaves.iter().map(|(pointer, leaf)| (pointer.clone(), Value::from(leaf.at))).collect())
+        Value::Object(
+            self.leaves
+                .iter()
+                .map(|(pointer, leaf)| (pointer.clone(), Value::from(leaf.at)))
+                .collect(),
+        )
     }
 
     /// Applies the traits of one message.
@@ -99,7 +110,11 @@ impl Traits {
             .range(below.clone()..)
             .take_while(|(other, _)| other.starts_with(&below))
             .map(|(other, _)| other.clone())
-            .chain(ancestors(pointer).filter(|a| self.leaves.contains_key(*a)).map(str::to_string))
+            .chain(
+                ancestors(pointer)
+                    .filter(|a| self.leaves.contains_key(*a))
+                    .map(str::to_string),
+            )
             .collect();
         let new = Leaf { at, value };
         let newer = |other: &Leaf| other.at > new.at;
@@ -107,7 +122,12 @@ impl Traits {
             return;
         }
         // Removing a branch does not remove what was set below it later.
-        if new.value.is_some() && relatives.iter().filter_map(|r| self.leaves.get(r)).any(|l| l.value.is_some() && newer(l)) {
+        if new.value.is_some()
+            && relatives
+                .iter()
+                .filter_map(|r| self.leaves.get(r))
+                .any(|l| l.value.is_some() && newer(l))
+        {
             return;
         }
         for relative in relatives {
@@ -122,11 +142,18 @@ impl Traits {
 /// The top-level traits that differ.
 pub fn changes(old: &Value, new: &Value) -> Vec<Changed> {
     let empty = Map::new();
-    let (old, new) = (old.as_object().unwrap_or(&empty), new.as_object().unwrap_or(&empty));
+    let (old, new) = (
+        old.as_object().unwrap_or(&empty),
+        new.as_object().unwrap_or(&empty),
+    );
     let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     keys.into_iter()
         .filter(|key| old.get(*key) != new.get(*key))
-        .map(|key| Changed { key: key.clone(), old: old.get(key).cloned(), new: new.get(key).cloned() })
+        .map(|key| Changed {
+            key: key.clone(),
+            old: old.get(key).cloned(),
+            new: new.get(key).cloned(),
+        })
         .collect()
 }
 
@@ -139,7 +166,11 @@ fn unescape(part: &str) -> String {
 }
 
 fn ancestors(pointer: &str) -> impl Iterator<Item = &str> {
-    pointer.char_indices().skip(1).filter(|(_, c)| *c == '/').filter_map(|(i, _)| pointer.get(..i))
+    pointer
+        .char_indices()
+        .skip(1)
+        .filter(|(_, c)| *c == '/')
+        .filter_map(|(i, _)| pointer.get(..i))
 }
 
 fn put(root: &mut Map<String, Value>, pointer: &str, value: Value) {
@@ -184,21 +215,36 @@ mod tests {
     #[test]
     fn null_removes_and_nested_objects_merge() {
         let traits = applied(&[
-            (json!({"a": 1, "address": {"city": "Paris", "zip": "75001"}}), 1),
+            (
+                json!({"a": 1, "address": {"city": "Paris", "zip": "75001"}}),
+                1,
+            ),
             (json!({"a": null, "address": {"city": "Lyon"}}), 2),
         ]);
-        assert_eq!(traits.values(), json!({"address": {"city": "Lyon", "zip": "75001"}}));
+        assert_eq!(
+            traits.values(),
+            json!({"address": {"city": "Lyon", "zip": "75001"}})
+        );
     }
 
     #[test]
     fn an_empty_text_does_not_remove() {
-        assert_eq!(applied(&[(json!({"a": "x"}), 1), (json!({"a": ""}), 2)]).values(), json!({"a": ""}));
+        assert_eq!(
+            applied(&[(json!({"a": "x"}), 1), (json!({"a": ""}), 2)]).values(),
+            json!({"a": ""})
+        );
     }
 
     #[test]
     fn of_one_instant_the_later_message_wins() {
-        assert_eq!(applied(&[(json!({"a": "pro"}), 1), (json!({"a": "free"}), 1)]).values(), json!({"a": "free"}));
-        assert_eq!(applied(&[(json!({"a": "pro"}), 1), (json!({"a": null}), 1)]).values(), json!({}));
+        assert_eq!(
+            applied(&[(json!({"a": "pro"}), 1), (json!({"a": "free"}), 1)]).values(),
+            json!({"a": "free"})
+        );
+        assert_eq!(
+            applied(&[(json!({"a": "pro"}), 1), (json!({"a": null}), 1)]).values(),
+            json!({})
+        );
     }
 
     #[test]

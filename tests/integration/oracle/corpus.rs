@@ -4,7 +4,13 @@ use super::expression::{Aggregate, Definitions, Function, Node, Span, Unit};
 use super::random::Random;
 
 /// Names of events that the streams contain. The last two come from pages and screens.
-pub const EVENTS: [&str; 5] = ["purchase", "app_open", "Order Completed", "Page Viewed", "Screen Viewed"];
+pub const EVENTS: [&str; 5] = [
+    "purchase",
+    "app_open",
+    "Order Completed",
+    "Page Viewed",
+    "Screen Viewed",
+];
 pub const CATEGORIES: [&str; 4] = ["Books", "Games", "garden", "Toys"];
 
 const WINDOWS: [Span; 12] = [
@@ -79,7 +85,7 @@ impl Corpus<'_> {
             3 => Node::Exists(Box::new(Node::Property(self.pick(&VALUES)))),
             4 => Node::IsNull(Box::new(Node::Property("sku")), self.random.percent(50)),
             5 => Node::Test(
-                *self.random.pick(&["starts_with", "ends_with", "contains"]),
+                self.random.pick(&["starts_with", "ends_with", "contains"]),
                 Box::new(Node::Property("category")),
                 format!("\"{}\"", self.random.pick(&["B", "s", "a", "en"])),
             ),
@@ -122,13 +128,16 @@ impl Corpus<'_> {
     }
 
     fn window(&mut self) -> Option<Span> {
-        self.random
-            .percent(70)
-            .then(|| *self.random.pick(&WINDOWS))
+        self.random.percent(70).then(|| *self.random.pick(&WINDOWS))
     }
 
     fn small_number(&mut self) -> Node {
-        Node::Literal((*self.random.pick(&["0", "1", "2", "3", "5", "10", "19.99", "40"])).to_string())
+        Node::Literal(
+            (*self
+                .random
+                .pick(&["0", "1", "2", "3", "5", "10", "19.99", "40"]))
+            .to_string(),
+        )
     }
 
     /// An aggregate that gives a number, or null.
@@ -301,9 +310,13 @@ impl Corpus<'_> {
             9 => match self.random.below(4) {
                 0 => Node::Exists(Box::new(self.value())),
                 1 => Node::IsNull(Box::new(self.number(0)), self.random.percent(50)),
-                2 => Node::Test("contains", Box::new(self.aggregate(Function::List)), "\"Books\"".into()),
+                2 => Node::Test(
+                    "contains",
+                    Box::new(self.aggregate(Function::List)),
+                    "\"Books\"".into(),
+                ),
                 _ => Node::Test(
-                    *self.random.pick(&["starts_with", "ends_with", "contains"]),
+                    self.random.pick(&["starts_with", "ends_with", "contains"]),
                     Box::new(Node::Profile("plan")),
                     "\"t\"".into(),
                 ),

@@ -336,7 +336,11 @@ impl Node {
                 format!("oracle.ago({}, $1, {})", seen("max"), unit.seconds())
             }
             Node::Arithmetic(operator @ ("/" | "%"), a, b) => {
-                format!("to_jsonb({} {operator} nullif({}, 0))", number(a), number(b))
+                format!(
+                    "to_jsonb({} {operator} nullif({}, 0))",
+                    number(a),
+                    number(b)
+                )
             }
             Node::Arithmetic(operator, a, b) => {
                 format!("to_jsonb({} {operator} {})", number(a), number(b))

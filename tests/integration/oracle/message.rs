@@ -124,7 +124,8 @@ impl Message {
         format!("{{{}}}", members.join(","))
     }
 
-    pub const COLUMNS: &'static str = "type, user_id, anonymous_id, event, name, category, group_id, previous_id, \
+    pub const COLUMNS: &'static str =
+        "type, user_id, anonymous_id, event, name, category, group_id, previous_id, \
          properties, traits, \"timestamp\", message_id, namespace";
 
     /// A line of COPY with [`Message::COLUMNS`].
@@ -150,7 +151,9 @@ impl Message {
 pub fn properties(random: &mut Random) -> String {
     let mut members: Vec<String> = Vec::new();
     let category = *random.pick(&CATEGORIES);
-    let total = *random.pick(&["5", "10", "19.99", "10.10", "100", "-3", "0", "\"12\"", "null", "1e2"]);
+    let total = *random.pick(&[
+        "5", "10", "19.99", "10.10", "100", "-3", "0", "\"12\"", "null", "1e2",
+    ]);
     let quantity = *random.pick(&["1", "2", "3", "\"2\"", "0.5"]);
     let sku = *random.pick(&["\"a\"", "\"b\"", "\"Z\"", "7", "true", "null", "\"é\""]);
     let gift = *random.pick(&["true", "false"]);
@@ -176,7 +179,12 @@ pub fn traits(random: &mut Random) -> String {
     let plan = *random.pick(&["\"pro\"", "\"team\"", "\"free\"", "null", "3"]);
     let age = *random.pick(&["20", "41", "\"old\"", "null", "1.5"]);
     let city = *random.pick(&["\"Books\"", "\"Rome\"", "null"]);
-    let signup = *random.pick(&["\"2024-03-01\"", "\"2024-03-29T10:00:00Z\"", "\"2023-11-05 08:30:00\"", "null"]);
+    let signup = *random.pick(&[
+        "\"2024-03-01\"",
+        "\"2024-03-29T10:00:00Z\"",
+        "\"2023-11-05 08:30:00\"",
+        "null",
+    ]);
     for (chance, member) in [
         (60, format!("\"plan\":{plan}")),
         (50, format!("\"age\":{age}")),

@@ -47,7 +47,10 @@ fn worlds(name: &str, first_seed: u64, steps: usize) {
         seed += 1;
     }
     println!("seeds {first_seed} to {}: {done:?}", seed - 1);
-    assert!(done.changes > 0 || steps < 500, "nothing ever changed by time alone");
+    assert!(
+        done.changes > 0 || steps < 500,
+        "nothing ever changed by time alone"
+    );
 }
 
 #[test]

@@ -129,7 +129,11 @@ impl<'a> World<'a> {
             first,
             second,
             second_is_open: false,
-            namespace: if random.percent(30) { "default" } else { "shop" },
+            namespace: if random.percent(30) {
+                "default"
+            } else {
+                "shop"
+            },
             timezone,
             clock,
             definitions: Definitions::new(),
@@ -404,7 +408,10 @@ impl<'a> World<'a> {
                 let payload = match self.random.below(3) {
                     0 => format!("{}::text", quoted(&items.join("\n"))),
                     1 => format!("{}::jsonb", quoted(&format!("[{}]", items.join(",")))),
-                    _ => format!("{}::jsonb", quoted(&format!("{{\"batch\":[{}]}}", items.join(",")))),
+                    _ => format!(
+                        "{}::jsonb",
+                        quoted(&format!("{{\"batch\":[{}]}}", items.join(",")))
+                    ),
                 };
                 let sql = format!("SELECT * FROM cdp.ingest({payload}, '{}')", self.namespace);
                 self.act(on_second, "ingest", &sql);
@@ -418,7 +425,10 @@ impl<'a> World<'a> {
         let namespace = self.namespace;
         let text: String = batch.iter().map(|m| m.copy_row(namespace)).collect();
         let connection = if on_second { "second" } else { "first" };
-        self.note(format!("{connection}: COPY cdp.inbox ({})\n{text}", Message::COLUMNS));
+        self.note(format!(
+            "{connection}: COPY cdp.inbox ({})\n{text}",
+            Message::COLUMNS
+        ));
         let client = if on_second {
             &mut self.second
         } else {
@@ -458,16 +468,24 @@ impl<'a> World<'a> {
                 definitions: &self.definitions,
                 keys: &below,
             };
-            let node = if is_segment { corpus.rule() } else { corpus.any() };
+            let node = if is_segment {
+                corpus.rule()
+            } else {
+                corpus.any()
+            };
             if node.sql(&self.definitions).len() < LONGEST_ORACLE {
                 break node;
             }
         };
         let text = quoted(&node.text(&self.definitions));
         let what = if is_segment { "segment" } else { "trait" };
-        let sql = format!("SELECT cdp.define_{what}('{key}', {text}, namespace => '{}')", self.namespace);
+        let sql = format!(
+            "SELECT cdp.define_{what}('{key}', {text}, namespace => '{}')",
+            self.namespace
+        );
         if self.act(false, "define", &sql) {
-            self.definitions.insert(key, Definition { is_segment, node });
+            self.definitions
+                .insert(key, Definition { is_segment, node });
             self.settled = false;
             let too_long = self
                 .definitions
@@ -501,7 +519,11 @@ impl<'a> World<'a> {
             .definitions
             .values()
             .any(|found| found.node.references().contains(&key));
-        let what = if key.starts_with('s') { "segment" } else { "trait" };
+        let what = if key.starts_with('s') {
+            "segment"
+        } else {
+            "trait"
+        };
         let sql = format!("SELECT cdp.drop_{what}('{key}', '{}')", self.namespace);
         if !used {
             if self.act(false, "drop", &sql) {
@@ -513,7 +535,9 @@ impl<'a> World<'a> {
         self.note(format!("first: {sql} -- in use"));
         match self.first.simple_query(&sql) {
             Ok(_) => self.fail("a definition was dropped that others use"),
-            Err(error) if error.to_string().contains("closed") => self.fail("the connection is gone"),
+            Err(error) if error.to_string().contains("closed") => {
+                self.fail("the connection is gone")
+            }
             Err(_) => {}
         }
     }
@@ -604,7 +628,7 @@ impl<'a> World<'a> {
     }
 
     fn is_crowded(&mut self) -> bool {
-        self.seen.steps % 10 == 0
+        self.seen.steps.is_multiple_of(10)
             && self.number(
                 "SELECT max(n) FROM (SELECT count(*) AS n FROM oracle.events GROUP BY namespace, profile_id, event) AS t",
             ) > MOST_EVENTS_OF_A_KIND
@@ -629,7 +653,11 @@ impl<'a> World<'a> {
         let id = match user {
             Some(user) => {
                 let known = format!("SELECT cdp.resolve('{user}', NULL, '{}')", self.namespace);
-                match self.must(&known).first().and_then(|row| row.first().cloned().flatten()) {
+                match self
+                    .must(&known)
+                    .first()
+                    .and_then(|row| row.first().cloned().flatten())
+                {
                     Some(id) => quoted(&id),
                     None => return,
                 }
@@ -641,7 +669,8 @@ impl<'a> World<'a> {
         if self.act(false, "rebuild", &sql) && self.settled && !self.second_is_open {
             let after = self.stored_state(&id);
             if before != after {
-                let text = format!("rebuilding changed values\nbefore: {before:#?}\nafter: {after:#?}");
+                let text =
+                    format!("rebuilding changed values\nbefore: {before:#?}\nafter: {after:#?}");
                 self.fail(&text);
             }
         }
@@ -712,7 +741,9 @@ impl<'a> World<'a> {
 
     fn execute(&mut self, sql: &str, at: i64) -> Vec<Vec<Option<String>>> {
         self.must("DEALLOCATE ALL");
-        self.must(&format!("PREPARE question (timestamptz, text, text) AS {sql}"));
+        self.must(&format!(
+            "PREPARE question (timestamptz, text, text) AS {sql}"
+        ));
         let (timezone, namespace) = (self.timezone, self.namespace);
         self.must(&format!(
             "EXECUTE question ('{}', '{timezone}', '{namespace}')",
@@ -756,7 +787,10 @@ impl<'a> World<'a> {
         if wrong.is_empty() {
             return;
         }
-        let mut text = format!("{what} at {}: profile, key, oracle, engine\n", iso(self.clock));
+        let mut text = format!(
+            "{what} at {}: profile, key, oracle, engine\n",
+            iso(self.clock)
+        );
         let show = |value: &Option<String>| value.clone().unwrap_or_else(|| "null".into());
         for row in wrong.iter().take(10) {
             let cells: Vec<String> = row.iter().map(show).collect();
@@ -849,7 +883,12 @@ impl<'a> World<'a> {
             .map(|row| {
                 let mut cells = row.into_iter().map(Option::unwrap_or_default);
                 let mut next = || cells.next().unwrap_or_default();
-                (next().parse().unwrap_or(0), next(), next(), next() == "true")
+                (
+                    next().parse().unwrap_or(0),
+                    next(),
+                    next(),
+                    next() == "true",
+                )
             })
             .collect();
         let mut instants: BTreeSet<i64> = BTreeSet::new();
@@ -860,7 +899,10 @@ impl<'a> World<'a> {
             let at = self.random.pick(&changes).0;
             instants.extend([at - 1, at]);
         }
-        let sql = format!("SELECT profile_id, key FROM ({}) AS e WHERE is_segment AND value = 'true'", self.expected());
+        let sql = format!(
+            "SELECT profile_id, key FROM ({}) AS e WHERE is_segment AND value = 'true'",
+            self.expected()
+        );
         let mut changes = changes.into_iter().peekable();
         for at in instants.into_iter().filter(|at| *at >= before) {
             while let Some((_, profile, key, entered)) = changes.next_if(|change| change.0 <= at) {
@@ -874,7 +916,12 @@ impl<'a> World<'a> {
             let expected: BTreeSet<(String, String)> = self
                 .execute(&sql, at)
                 .into_iter()
-                .map(|row| (row[0].clone().unwrap_or_default(), row[1].clone().unwrap_or_default()))
+                .map(|row| {
+                    (
+                        row[0].clone().unwrap_or_default(),
+                        row[1].clone().unwrap_or_default(),
+                    )
+                })
                 .collect();
             if expected != members {
                 let missing: Vec<_> = expected.difference(&members).collect();
@@ -932,8 +979,10 @@ impl<'a> World<'a> {
 
     pub fn into_seen(self) -> Seen {
         drop((self.first, self.second));
-        self.cluster
-            .execute("postgres", &format!("DROP DATABASE {} WITH (FORCE)", self.database));
+        self.cluster.execute(
+            "postgres",
+            &format!("DROP DATABASE {} WITH (FORCE)", self.database),
+        );
         self.seen
     }
 }
