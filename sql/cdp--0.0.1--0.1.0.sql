@@ -179,8 +179,9 @@ BEGIN
     IF pg_catalog.to_regclass(pg_catalog.format('_cdp.%I', partition)) IS NOT NULL THEN
         RETURN;
     END IF;
-    -- One maker at a time; whoever waited here finds the work done.
-    PERFORM pg_catalog.pg_advisory_xact_lock(4344912, pg_catalog.hashtext(partition));
+    -- One maker at a time; whoever waited here finds the work done. Attaching needs this lock anyway, and unlike an
+    -- advisory one it makes the session see what was made meanwhile.
+    LOCK TABLE _cdp.events IN SHARE UPDATE EXCLUSIVE MODE;
     IF pg_catalog.to_regclass(pg_catalog.format('_cdp.%I', partition)) IS NOT NULL THEN
         RETURN;
     END IF;
@@ -560,7 +561,7 @@ BEGIN
     IF pg_catalog.to_regclass(pg_catalog.format('_cdp.%I', partition)) IS NOT NULL THEN
         RETURN;
     END IF;
-    PERFORM pg_catalog.pg_advisory_xact_lock(4344913, pg_catalog.hashtext(partition));
+    LOCK TABLE _cdp.outbox IN SHARE UPDATE EXCLUSIVE MODE;
     IF pg_catalog.to_regclass(pg_catalog.format('_cdp.%I', partition)) IS NOT NULL THEN
         RETURN;
     END IF;
