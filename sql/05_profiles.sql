@@ -117,6 +117,12 @@ CREATE TABLE _cdp.sweeps (
     total bigint NOT NULL,
     done bigint NOT NULL,
     started_at timestamptz NOT NULL,
+    swept boolean NOT NULL DEFAULT false,
+    made_by xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
+    barrier xid8,
     PRIMARY KEY (namespace_id)
 );
 COMMENT ON TABLE _cdp.sweeps IS 'Namespaces in which people are being brought up to the latest definitions, and how far that is';
+COMMENT ON COLUMN _cdp.sweeps.swept IS 'Everybody who could be seen was done; people whom transactions under way may still bring are waited for';
+COMMENT ON COLUMN _cdp.sweeps.made_by IS 'The transaction that changed the definitions';
+COMMENT ON COLUMN _cdp.sweeps.barrier IS 'Transactions before this one may have begun with earlier definitions; set once the change is committed';

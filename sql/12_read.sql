@@ -285,7 +285,8 @@ CREATE VIEW cdp.progress AS
             (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) s.started_at)
             OPERATOR(pg_catalog.*) ((s.total OPERATOR(pg_catalog.-) s.done)::float8 OPERATOR(pg_catalog./) s.done::float8) END AS eta,
         s.started_at
-    FROM _cdp.sweeps AS s JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) s.namespace_id;
+    FROM _cdp.sweeps AS s JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) s.namespace_id
+    WHERE NOT s.swept;
 COMMENT ON VIEW cdp.progress IS 'Work that runs in the background, and how far it is';
 
 GRANT SELECT ON cdp.namespaces, cdp.trait_definitions, cdp.segment_definitions, cdp.flags, cdp.events, cdp.people, cdp.identifiers,

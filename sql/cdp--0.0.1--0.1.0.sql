@@ -316,9 +316,15 @@ CREATE TABLE _cdp.sweeps (
     total bigint NOT NULL,
     done bigint NOT NULL,
     started_at timestamptz NOT NULL,
+    swept boolean NOT NULL DEFAULT false,
+    made_by xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
+    barrier xid8,
     PRIMARY KEY (namespace_id)
 );
 COMMENT ON TABLE _cdp.sweeps IS 'Namespaces in which people are being brought up to the latest definitions, and how far that is';
+COMMENT ON COLUMN _cdp.sweeps.swept IS 'Everybody who could be seen was done; people whom transactions under way may still bring are waited for';
+COMMENT ON COLUMN _cdp.sweeps.made_by IS 'The transaction that changed the definitions';
+COMMENT ON COLUMN _cdp.sweeps.barrier IS 'Transactions before this one may have begun with earlier definitions; set once the change is committed';
 -- What is computed: traits, segments, flags, and the slots of the state they need.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
@@ -1216,7 +1222,8 @@ CREATE VIEW cdp.progress AS
             (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) s.started_at)
             OPERATOR(pg_catalog.*) ((s.total OPERATOR(pg_catalog.-) s.done)::float8 OPERATOR(pg_catalog./) s.done::float8) END AS eta,
         s.started_at
-    FROM _cdp.sweeps AS s JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) s.namespace_id;
+    FROM _cdp.sweeps AS s JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) s.namespace_id
+    WHERE NOT s.swept;
 COMMENT ON VIEW cdp.progress IS 'Work that runs in the background, and how far it is';
 
 GRANT SELECT ON cdp.namespaces, cdp.trait_definitions, cdp.segment_definitions, cdp.flags, cdp.events, cdp.people, cdp.identifiers,

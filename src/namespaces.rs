@@ -22,11 +22,9 @@ pub struct Namespace {
     pub timezone: String,
 }
 
-impl Namespace {
-    /// Its calendar days and hours.
-    pub fn calendar(&self) -> Zoned {
-        Zoned::new(&self.timezone).unwrap_or_else(utc)
-    }
+/// The days and hours of a time zone; UTC's if it has no name.
+pub fn calendar(timezone: &str) -> Zoned {
+    Zoned::new(timezone).unwrap_or_else(utc)
 }
 
 #[allow(clippy::expect_used)]
@@ -145,8 +143,7 @@ pub fn define(spi: &Spi, name: &str, keywords: &[String], timezone: &str, settin
     crate::traits::catalog::invalidate(spi)?;
     // Days of another time zone are other days: everything that counts them is computed again.
     if let Some(before) = before.filter(|before| before.timezone != timezone) {
-        let namespace = by_id(spi, before.id)?;
-        crate::traits::backfill::rebuild(spi, &namespace, None)?;
+        crate::traits::define::change_timezone(spi, &*by_id(spi, before.id)?)?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use crate::error::{unknown_key, Result};
 use crate::identity::{explain, resolve};
 use crate::pg::function::{Call, Field, Returned};
 use crate::pg::spi::Spi;
-use crate::traits::catalog::{self, Catalog, Definition};
+use crate::traits::catalog::{Catalog, Definition};
 use cdp_expr::{Context, Expr};
 
 /// `cdp.explain_identity(id, namespace)`
@@ -55,9 +55,10 @@ fn tree(call: &Call, choose: impl Fn(&Catalog) -> Result<&Definition>) -> Result
     let id = required(call, 0, "id")?;
     Spi::connect(true, |spi| {
         let namespace = namespace(spi, call, 2)?;
-        let catalog = catalog::current(spi, &namespace)?;
+        let reading = Reading::of(spi, &namespace, &id)?;
+        let catalog = Reading::catalog(spi, &namespace, reading.as_ref())?;
         choose(&catalog)?;
-        let Some(mut reading) = Reading::of(spi, namespace, &id)? else { return Ok(Vec::new()) };
+        let Some(mut reading) = reading else { return Ok(Vec::new()) };
         let context = reading.prepare(spi, |c| choose(c).into_iter().collect())?;
         let mut rows = Vec::new();
         walk(&choose(&catalog)?.expression, &catalog, &context, 0, &mut rows);

@@ -36,21 +36,25 @@ pub struct Reading {
 
 impl Reading {
     /// Loads the person of an id; None when nobody is known by it.
-    pub fn of(spi: &Spi, namespace: Rc<Namespace>, id: &str) -> Result<Option<Reading>> {
-        match resolve::find(spi, &namespace, id, None)? {
+    pub fn of(spi: &Spi, namespace: &Namespace, id: &str) -> Result<Option<Reading>> {
+        match resolve::find(spi, namespace, id, None)? {
             Some(profile_id) => Reading::of_profile(spi, namespace, profile_id),
             None => Ok(None),
         }
     }
 
     /// As [`Reading::of`], for a profile that was found already.
-    pub fn of_profile(spi: &Spi, namespace: Rc<Namespace>, profile_id: i64) -> Result<Option<Reading>> {
-        let catalog = catalog::current(spi, &namespace)?;
-        let calendar = namespace.calendar();
-        let people = backfill::read_people(spi, &catalog, &calendar, &[profile_id])?;
+    pub fn of_profile(spi: &Spi, namespace: &Namespace, profile_id: i64) -> Result<Option<Reading>> {
+        let (catalog, people) = backfill::read_people(spi, namespace, &[profile_id])?;
+        let calendar = catalog.calendar();
         let Some(person) = people.into_iter().next() else { return Ok(None) };
         let at = person.instant(clock::now()?);
         Ok(Some(Reading { catalog, calendar, person, edges: Edges::default(), at }))
+    }
+
+    /// The definitions of a reading; the latest ones for somebody unknown.
+    pub fn catalog(spi: &Spi, namespace: &Namespace, reading: Option<&Reading>) -> Result<Rc<Catalog>> {
+        reading.map_or_else(|| catalog::current(spi, namespace), |reading| Ok(reading.catalog.clone()))
     }
 
     /// Reads the edges of what these definitions need.
@@ -89,10 +93,10 @@ pub fn trait_(call: &Call) -> Result<Returned> {
     let (id, key) = (required(call, 0, "id")?, required(call, 1, "key")?);
     Spi::connect(true, |spi| {
         let namespace = namespace(spi, call, 2)?;
-        let catalog = catalog::current(spi, &namespace)?;
-        let Some(mut reading) = Reading::of(spi, namespace, &id)? else {
+        let Some(mut reading) = Reading::of(spi, &namespace, &id)? else {
             return Ok(Field::Null);
         };
+        let catalog = reading.catalog.clone();
         let Some(position) = catalog.trait_position(&key) else {
             return profile_trait(spi, &catalog, &mut reading.person, &key);
         };
@@ -126,7 +130,7 @@ pub fn traits(call: &Call) -> Result<Returned> {
     let id = required(call, 0, "id")?;
     Spi::connect(true, |spi| {
         let namespace = namespace(spi, call, 1)?;
-        trait_rows(spi, Reading::of(spi, namespace, &id)?)
+        trait_rows(spi, Reading::of(spi, &namespace, &id)?)
     })
     .map(Returned::Rows)
 }
@@ -136,7 +140,7 @@ pub fn traits_of(call: &Call) -> Result<Returned> {
     let profile_id = call.i64(0).unwrap_or(0);
     Spi::connect(true, |spi| {
         let namespace = namespace(spi, call, 1)?;
-        trait_rows(spi, Reading::of_profile(spi, namespace, profile_id)?)
+        trait_rows(spi, Reading::of_profile(spi, &namespace, profile_id)?)
     })
     .map(Returned::Rows)
 }
@@ -146,7 +150,7 @@ pub fn sent_traits(call: &Call) -> Result<Returned> {
     let profile_id = call.i64(0).unwrap_or(0);
     Spi::connect(true, |spi| {
         let namespace = namespace(spi, call, 1)?;
-        let Some(mut reading) = Reading::of_profile(spi, namespace, profile_id)? else { return Ok(Field::Null) };
+        let Some(mut reading) = Reading::of_profile(spi, &namespace, profile_id)? else { return Ok(Field::Null) };
         crate::traits::person::load_traits(spi, std::slice::from_mut(&mut reading.person))?;
         Ok(Field::Jsonb(json(&reading.person.traits)))
     })
@@ -183,9 +187,10 @@ pub fn in_segment(call: &Call) -> Result<Returned> {
     let (id, key) = (required(call, 0, "id")?, required(call, 1, "key")?);
     Spi::connect(true, |spi| {
         let namespace = namespace(spi, call, 2)?;
-        let catalog = catalog::current(spi, &namespace)?;
+        let reading = Reading::of(spi, &namespace, &id)?;
+        let catalog = Reading::catalog(spi, &namespace, reading.as_ref())?;
         let position = segment_position(&catalog, &key)?;
-        let Some(mut reading) = Reading::of(spi, namespace, &id)? else {
+        let Some(mut reading) = reading else {
             return Ok(Field::Bool(false));
         };
         let context =
@@ -214,7 +219,7 @@ pub fn segments(call: &Call) -> Result<Returned> {
     let id = required(call, 0, "id")?;
     let rows = Spi::connect(true, |spi| {
         let namespace = namespace(spi, call, 1)?;
-        let Some(mut reading) = Reading::of(spi, namespace, &id)? else { return Ok(Vec::new()) };
+        let Some(mut reading) = Reading::of(spi, &namespace, &id)? else { return Ok(Vec::new()) };
         let context = reading.prepare(spi, all)?;
         let mut rows: Vec<(String, Timestamp)> = context
             .catalog
@@ -249,9 +254,10 @@ pub fn members(call: &Call) -> Result<Returned> {
             .collect();
         // Those that time, a definition or another transaction may have changed are asked themselves.
         let unsure = backfill::unsettled(spi, &namespace, catalog.version, at)?;
-        let calendar = namespace.calendar();
         for chunk in unsure.chunks(1_000) {
-            let people = backfill::read_people(spi, &catalog, &calendar, chunk)?;
+            let (catalog, people) = backfill::read_people(spi, &namespace, chunk)?;
+            let Some(segment) = catalog.segment_by_key(&key) else { continue };
+            let calendar = catalog.calendar();
             let edges = edges::read(
                 spi,
                 &catalog,
@@ -292,7 +298,7 @@ pub fn profile(call: &Call) -> Result<Returned> {
     let id = required(call, 0, "id")?;
     Spi::connect(true, |spi| {
         let namespace = namespace(spi, call, 1)?;
-        let Some(mut reading) = Reading::of(spi, namespace, &id)? else { return Ok(Vec::new()) };
+        let Some(mut reading) = Reading::of(spi, &namespace, &id)? else { return Ok(Vec::new()) };
         crate::traits::person::load_traits(spi, std::slice::from_mut(&mut reading.person))?;
         let profile_id = reading.person.profile_id;
         let identifiers = spi
@@ -376,7 +382,7 @@ pub fn decide(call: &Call) -> Result<Returned> {
     let attributes = edges::properties_value(attributes.as_deref());
     Spi::connect(true, |spi| {
         let namespace = namespace(spi, call, 3)?;
-        crate::decisions::decide(spi, namespace, &id, &flag, &attributes)
+        crate::decisions::decide(spi, &namespace, &id, &flag, &attributes)
     })
     .map(|decision| {
         Returned::Row(vec![
@@ -397,7 +403,7 @@ pub fn evaluate(call: &Call) -> Result<Returned> {
         let catalog = catalog::current(spi, &namespace)?;
         let checked = define::check(spi, &catalog, define::Defined::Trait, None, &text).map_err(Error::from)?;
         let profile_id = resolve::require(spi, &namespace, &id)?;
-        let value = backfill::evaluate_once(spi, &namespace, &catalog, &checked.expr, &[profile_id])?;
+        let value = backfill::evaluate_once(spi, &catalog, &checked.expr, &[profile_id])?;
         let value = value.into_iter().next().map_or(Value::Null, |(_, value)| value);
         Ok(if value.is_null() { Field::Null } else { Field::Jsonb(json(&value)) })
     })
@@ -427,7 +433,7 @@ pub fn preview(call: &Call) -> Result<Returned> {
             let Some(last) = ids.last() else { break };
             after = *last;
             profiles += ids.len() as i64;
-            for (profile_id, value) in backfill::evaluate_once(spi, &namespace, &catalog, &checked.expr, &ids)? {
+            for (profile_id, value) in backfill::evaluate_once(spi, &catalog, &checked.expr, &ids)? {
                 if value == Value::Bool(true) {
                     members += 1;
                     if sample.len() < SAMPLE {

@@ -4,10 +4,8 @@ use crate::api::read::Reading;
 use crate::error::{unknown_key, Result};
 use crate::namespaces::Namespace;
 use crate::pg::spi::Spi;
-use crate::traits::catalog;
 use cdp_expr::Expr;
 use cdp_value::Value;
-use std::rc::Rc;
 
 /// The answer of a flag.
 pub struct Decision {
@@ -19,12 +17,13 @@ pub struct Decision {
 }
 
 /// Decides a flag for a person; somebody unknown gets the default, and is told so.
-pub fn decide(spi: &Spi, namespace: Rc<Namespace>, id: &str, key: &str, attributes: &Value) -> Result<Decision> {
-    let catalog = catalog::current(spi, &namespace)?;
+pub fn decide(spi: &Spi, namespace: &Namespace, id: &str, key: &str, attributes: &Value) -> Result<Decision> {
+    let reading = Reading::of(spi, namespace, id)?;
+    let catalog = Reading::catalog(spi, namespace, reading.as_ref())?;
     let Some(flag) = catalog.flag_by_key(key) else {
         return Err(unknown_key("flag", key, catalog.flags.iter().map(|f| f.key.as_str())));
     };
-    let Some(mut reading) = Reading::of(spi, namespace, id)? else {
+    let Some(mut reading) = reading else {
         return Ok(Decision {
             allow: false,
             variant: None,

@@ -19,7 +19,7 @@ pub fn replay(spi: &Spi, namespace: &Namespace, rows: &[Value], destination: Opt
     let destination_id =
         destination.map(|key| destinations::find(spi, namespace, key)).transpose()?.map(|found| found.id);
     let catalog = catalog::current(spi, namespace)?;
-    let calendar = namespace.calendar();
+    let calendar = catalog.calendar();
     let batch = rows.iter().map(accepted).collect::<Result<Vec<Accepted>>>()?;
     let occasion = Occasion::Replay { destination_id };
     routes::send_messages(spi, &catalog, &calendar, namespace, &batch, &[], clock::now()?, occasion)

@@ -231,11 +231,8 @@ pub fn send_messages(
         .map(|(accepted, _)| accepted.profile_id)
         .collect();
     let missing: Vec<i64> = missing.into_iter().collect();
-    let others = if missing.is_empty() {
-        Vec::new()
-    } else {
-        crate::traits::backfill::read_people(spi, catalog, calendar, &missing)?
-    };
+    let others =
+        if missing.is_empty() { Vec::new() } else { crate::traits::backfill::read_people(spi, namespace, &missing)?.1 };
     by_id.extend(others.iter().map(|p| (p.profile_id, p)));
     let filters = wanted.iter().filter(|(_, route)| !route.aggregates.is_empty());
     let edges = edges::read(
@@ -386,7 +383,7 @@ pub fn send_changes(
     let ids = outside_ids(spi, &profile_ids.into_iter().collect::<Vec<_>>())?;
     let by_id: HashMap<i64, &Person> = people.iter().map(|p| (p.profile_id, p)).collect();
     let none = edges::Edges::default();
-    let calendar = namespace.calendar();
+    let calendar = catalog.calendar();
     let mut outgoing = Vec::new();
     for wanted in wanted {
         let change = wanted.change;

@@ -7,7 +7,7 @@ use crate::namespaces::Namespace;
 use crate::pg::datum::Param;
 use crate::pg::spi::Spi;
 use crate::traits::person::{self, Person};
-use crate::traits::{backfill, catalog, pending};
+use crate::traits::{engine, evaluate, settle};
 use cdp_value::Timestamp;
 use std::collections::{BTreeSet, HashMap};
 
@@ -32,11 +32,14 @@ pub fn merge(spi: &Spi, namespace: &Namespace, merges: &[Merge], now: Timestamp)
     if people.len() != ids.len() {
         return Ok(false);
     }
-    let catalog = catalog::current(spi, namespace)?;
-    let calendar = namespace.calendar();
-    pending::absorb(spi, &mut people, now)?;
-    backfill::fill(spi, &catalog, &calendar, &mut people)?;
-    person::load_memberships(spi, &mut people)?;
+    let settled = settle::settle(spi, namespace, &mut people, None, now)?;
+    let catalog = &settled.catalog;
+    // What time had changed before the two were one happened to each of them.
+    if people.iter().any(|person| person.due.is_some_and(|due| due <= now)) {
+        evaluate::load_references(spi, catalog, &mut people)?;
+        let changes = evaluate::advance(spi, catalog, &settled.calendar, &mut people, now)?;
+        engine::finish(spi, catalog, namespace, &mut people, &changes, now)?;
+    }
 
     let mut by_id: HashMap<i64, Person> = people.into_iter().map(|p| (p.profile_id, p)).collect();
     for merge in merges {
@@ -69,7 +72,7 @@ pub fn merge(spi: &Spi, namespace: &Namespace, merges: &[Merge], now: Timestamp)
         )?;
     }
     crate::traits::timers::set(spi, &survivors)?;
-    person::save(spi, &catalog, &mut survivors, now)?;
+    person::save(spi, catalog, &mut survivors, now)?;
     Ok(true)
 }
 

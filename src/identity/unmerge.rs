@@ -151,7 +151,7 @@ fn part(spi: &Spi, namespace: &Namespace, person: &Person, request: &Request, no
     move_events(spi, &moving, apart)?;
     keep_apart(spi, namespace, person.profile_id, apart, &request.part, now)?;
     restore_memberships(spi, namespace, &[person.profile_id, apart])?;
-    backfill::bring_up_to_date(spi, namespace, &[person.profile_id, apart], Cause::Identity, true)?;
+    backfill::rebuild_people(spi, namespace, &[person.profile_id, apart], &Cause::Identity)?;
     Ok(match split.part {
         Side::Apart => Parted { person: person.profile_id, other: apart },
         Side::Kept => Parted { person: apart, other: person.profile_id },

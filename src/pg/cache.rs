@@ -45,6 +45,13 @@ pub fn watch(relations: [u32; 3]) {
     WATCHED.set(relations.map(Oid::from));
 }
 
+/// Takes notice of what other sessions changed. Postgres does so by itself when a transaction takes a new lock, which
+/// one that has been here before does not.
+pub fn hear() {
+    // SAFETY: called inside a transaction.
+    unsafe { pg_sys::AcceptInvalidationMessages() };
+}
+
 /// Makes every session, this one included, read definitions again once this transaction commits.
 pub fn invalidate(relation: u32) {
     // SAFETY: queues an invalidation; raises when the relation does not exist.

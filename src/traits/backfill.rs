@@ -7,13 +7,14 @@
 use super::catalog::{self, Catalog};
 use super::context::PersonContext;
 use super::edges;
-use super::engine::{self, properties_of};
-use super::evaluate::{self, Cause, Scope, Task};
+use super::engine::properties_of;
+use super::evaluate::{self, Cause};
 use super::pending;
 use super::person::{self, Person};
+use super::settle::{self, Look};
 use crate::error::Result;
 use crate::guc;
-use crate::identity::{attributes, groups};
+use crate::identity::groups;
 use crate::ingest::names;
 use crate::namespaces::{self, Namespace};
 use crate::pg::clock;
@@ -23,14 +24,16 @@ use cdp_expr::Expr;
 use cdp_state::{Calendar, State};
 use cdp_value::{Timestamp, Value};
 use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
 
 /// People handled together by the sweep.
 const CHUNK: usize = 1_000;
 /// Rows of events held in memory at a time.
 const FETCH: i64 = 10_000;
 
-/// Brings people up to the catalog's version: slots they lack are computed from their events.
-pub fn fill(spi: &Spi, catalog: &Catalog, calendar: &dyn Calendar, people: &mut [Person]) -> Result<()> {
+/// Brings people up to the catalog's version: slots they lack are computed from their events. Returns whether any
+/// were read.
+pub fn fill(spi: &Spi, catalog: &Catalog, calendar: &dyn Calendar, people: &mut [Person]) -> Result<bool> {
     let mut wanted: BTreeSet<usize> = BTreeSet::new();
     let mut whole = false;
     let mut owners: HashMap<i64, usize> = HashMap::new();
@@ -54,7 +57,8 @@ pub fn fill(spi: &Spi, catalog: &Catalog, calendar: &dyn Calendar, people: &mut 
             owners.extend(person.profile_ids().map(|id| (id, position)));
         }
     }
-    if !owners.is_empty() {
+    let reads = !owners.is_empty();
+    if reads {
         read_events(spi, catalog, calendar, people, &owners, &wanted, whole)?;
     }
     for person in people.iter_mut() {
@@ -63,7 +67,7 @@ pub fn fill(spi: &Spi, catalog: &Catalog, calendar: &dyn Calendar, people: &mut 
             person.computed.keep(|id| catalog.traits.iter().any(|t| t.id == id));
         }
     }
-    Ok(())
+    Ok(reads)
 }
 
 fn read_events(
@@ -124,13 +128,14 @@ fn read_events(
     })
 }
 
-/// Loads people up to date, with what is pending, for reading.
-pub fn read_people(spi: &Spi, catalog: &Catalog, calendar: &dyn Calendar, profile_ids: &[i64]) -> Result<Vec<Person>> {
+/// Loads people up to date, with what is pending, for reading; with the definitions they were brought to.
+pub fn read_people(spi: &Spi, namespace: &Namespace, profile_ids: &[i64]) -> Result<(Rc<Catalog>, Vec<Person>)> {
     let mut people = person::load(spi, profile_ids)?;
+    let catalog = catalog::covering(spi, namespace, &people)?;
     pending::add(spi, &mut people)?;
-    fill(spi, catalog, calendar, &mut people)?;
-    evaluate::load_references(spi, catalog, &mut people)?;
-    Ok(people)
+    fill(spi, &catalog, &catalog.calendar(), &mut people)?;
+    evaluate::load_references(spi, &catalog, &mut people)?;
+    Ok((catalog, people))
 }
 
 /// Asks for everybody of a namespace to be brought to `version`; small ones are done in this call.
@@ -142,13 +147,10 @@ pub fn start(spi: &Spi, namespace: &Namespace, version: i32) -> Result<()> {
         )?
         .first(|row| row.i64(0))?
         .unwrap_or(0);
-    if total == 0 {
-        return Ok(());
-    }
     spi.execute(
         "INSERT INTO _cdp.sweeps (namespace_id, version, position, total, done, started_at) VALUES ($1, $2, 0, $3, 0, $4) \
          ON CONFLICT (namespace_id) DO UPDATE SET version = EXCLUDED.version, position = 0, total = EXCLUDED.total, done = 0, \
-             started_at = EXCLUDED.started_at",
+             started_at = EXCLUDED.started_at, swept = false, made_by = EXCLUDED.made_by, barrier = NULL",
         &[Param::Int4(namespace.id), Param::Int4(version), Param::Int8(total), Param::Timestamp(clock::real())],
     )?;
     if total <= guc::backfill_in_call() {
@@ -160,7 +162,13 @@ pub fn start(spi: &Spi, namespace: &Namespace, version: i32) -> Result<()> {
 /// Does part of what is left, for about `limit` people; returns how many were done.
 pub fn sweep(spi: &Spi, limit: usize) -> Result<usize> {
     let namespaces = spi
-        .query("SELECT namespace_id FROM _cdp.sweeps ORDER BY started_at, namespace_id", &[])?
+        .query(
+            "SELECT namespace_id FROM _cdp.sweeps WHERE NOT swept OR barrier IS NULL \
+                 OR barrier OPERATOR(pg_catalog.<=) pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()) \
+                 OR barrier OPERATOR(pg_catalog.>) pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()) \
+             ORDER BY started_at, namespace_id",
+            &[],
+        )?
         .map(|row| row.i32(0))?;
     for namespace_id in namespaces {
         let namespace = namespaces::by_id(spi, namespace_id)?;
@@ -195,13 +203,14 @@ fn sweep_namespace(spi: &Spi, namespace: &Namespace, limit: usize) -> Result<usi
     let Some(last) = ids.last() else {
         // The end was reached; whoever was held by others on the way is taken in another round.
         if stale(0)?.is_empty() {
-            spi.execute("DELETE FROM _cdp.sweeps WHERE namespace_id OPERATOR(pg_catalog.=) $1", &[id])?;
+            end_sweep(spi, namespace)?;
         } else {
             spi.execute("UPDATE _cdp.sweeps SET position = 0 WHERE namespace_id OPERATOR(pg_catalog.=) $1", &[id])?;
         }
         return Ok(0);
     };
-    let done = bring_up_to_date(spi, namespace, &ids, Cause::Definition, false)?;
+    let people = person::lock(spi, &ids)?;
+    let done = settle::refresh(spi, namespace, people, Look::Everything, &Cause::Definition, clock::now()?)?;
     spi.execute(
         "UPDATE _cdp.sweeps SET position = $2, done = done OPERATOR(pg_catalog.+) $3 WHERE namespace_id OPERATOR(pg_catalog.=) $1",
         &[id, Param::Int8(*last), Param::Int8(done as i64)],
@@ -209,33 +218,38 @@ fn sweep_namespace(spi: &Spi, namespace: &Namespace, limit: usize) -> Result<usi
     Ok(ids.len())
 }
 
-/// Evaluates people as they are now and writes them; with `rebuild`, from their events alone. People held
-/// by others are left out unless rebuilding, which waits.
-pub fn bring_up_to_date(spi: &Spi, namespace: &Namespace, ids: &[i64], cause: Cause, rebuild: bool) -> Result<usize> {
-    let catalog = catalog::current(spi, namespace)?;
-    let calendar = namespace.calendar();
-    let now = clock::now()?;
-    let mut people = if rebuild { person::lock_whatever_state(spi, ids)? } else { person::lock(spi, ids)? };
-    pending::absorb(spi, &mut people, now)?;
-    if rebuild {
-        people.iter_mut().for_each(engine::reset);
-        attributes::rebuild(spi, namespace.id, &people, &cause.as_text(), now)?;
-    }
-    fill(spi, &catalog, &calendar, &mut people)?;
-    evaluate::load_references(spi, &catalog, &mut people)?;
-    let mut changes = evaluate::advance(spi, &catalog, &calendar, &mut people, now)?;
-    let tasks: Vec<Task> =
-        people.iter().map(|p| Task { scope: Scope::All, at: p.instant(now), cause: cause.clone() }).collect();
-    let mut held: Vec<&mut Person> = people.iter_mut().collect();
-    changes.extend(evaluate::evaluate(spi, &catalog, &calendar, &mut held, &tasks)?);
-    engine::finish(spi, &catalog, namespace, &mut people, &changes, now)?;
-    Ok(people.len())
+/// Everybody who can be seen is up to date. A transaction that began before the change was committed may still bring
+/// people of the earlier definitions: the sweep ends when all of those are over, and until then readers know.
+fn end_sweep(spi: &Spi, namespace: &Namespace) -> Result<()> {
+    let id = [Param::Int4(namespace.id)];
+    // The transaction that makes the change cannot know yet which others will have begun before it commits; and a
+    // barrier from before a restore is none.
+    spi.execute(
+        "UPDATE _cdp.sweeps SET swept = true, \
+             barrier = CASE WHEN made_by OPERATOR(pg_catalog.<>) pg_catalog.pg_current_xact_id() \
+                 THEN pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()) END \
+         WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND (NOT swept OR barrier IS NULL \
+             OR barrier OPERATOR(pg_catalog.>) pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()))",
+        &id,
+    )?;
+    spi.execute(
+        "DELETE FROM _cdp.sweeps WHERE namespace_id OPERATOR(pg_catalog.=) $1 \
+             AND barrier OPERATOR(pg_catalog.<=) pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())",
+        &id,
+    )?;
+    Ok(())
+}
+
+/// Computes people from their events alone, waiting for those who hold them; returns how many.
+pub fn rebuild_people(spi: &Spi, namespace: &Namespace, ids: &[i64], cause: &Cause) -> Result<usize> {
+    let people = person::lock_whatever_state(spi, ids)?;
+    settle::refresh(spi, namespace, people, Look::Rebuild, cause, clock::now()?)
 }
 
 /// Computes people again from their events; all of a namespace when `ids` is None. Returns how many.
 pub fn rebuild(spi: &Spi, namespace: &Namespace, ids: Option<&[i64]>) -> Result<i64> {
     if let Some(ids) = ids {
-        return Ok(bring_up_to_date(spi, namespace, ids, Cause::Rebuild, true)? as i64);
+        return Ok(rebuild_people(spi, namespace, ids, &Cause::Rebuild)? as i64);
     }
     let mut after = 0;
     let mut done = 0;
@@ -249,7 +263,7 @@ pub fn rebuild(spi: &Spi, namespace: &Namespace, ids: Option<&[i64]>) -> Result<
             .map(|row| row.i64(0))?;
         let Some(last) = ids.last() else { return Ok(done) };
         after = *last;
-        done += bring_up_to_date(spi, namespace, &ids, Cause::Rebuild, true)? as i64;
+        done += rebuild_people(spi, namespace, &ids, &Cause::Rebuild)? as i64;
         crate::pg::session::check_for_interrupts();
     }
 }
@@ -295,13 +309,12 @@ pub fn unsettled(spi: &Spi, namespace: &Namespace, version: i32, now: Timestamp)
 /// answers it.
 pub fn evaluate_once(
     spi: &Spi,
-    namespace: &Namespace,
     catalog: &Catalog,
     expression: &Expr,
     profile_ids: &[i64],
 ) -> Result<Vec<(i64, Value)>> {
     let extended = catalog.with_expression(expression)?;
-    let calendar = namespace.calendar();
+    let calendar = catalog.calendar();
     let at = clock::now()?;
     let mut people = person::load(spi, profile_ids)?;
     pending::add(spi, &mut people)?;

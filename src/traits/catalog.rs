@@ -3,14 +3,19 @@
 //! Kept per session; read again when another session's change of definitions commits, or when this
 //! one's rolls back (`pg::cache`), never by time.
 
+use super::computed::is_blank;
+use super::context::PersonContext;
+use super::edges::Edges;
+use super::person::Person;
 use crate::delivery::routes::Route;
 use crate::error::{internal, state, Error, Result};
-use crate::namespaces::Namespace;
+use crate::namespaces::{self, Namespace};
 use crate::pg::cache;
+use crate::pg::clock;
 use crate::pg::datum::Param;
 use crate::pg::spi::Spi;
 use cdp_expr::{Aggregate, Expr};
-use cdp_state::SlotSpec;
+use cdp_state::{SlotSpec, Zoned};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
@@ -78,6 +83,8 @@ pub struct Touched {
 pub struct Catalog {
     pub namespace_id: i32,
     pub version: i32,
+    /// Calendar days and hours are counted in this time zone.
+    timezone: String,
     pub traits: Vec<Trait>,
     pub segments: Vec<Segment>,
     pub flags: Vec<Flag>,
@@ -89,6 +96,8 @@ pub struct Catalog {
     by_any_event: Touched,
     /// Touched by identify and group calls.
     by_profile: Touched,
+    /// Touched by the mere existence of a person.
+    by_existence: Touched,
     trait_index: HashMap<String, usize>,
     segment_index: HashMap<String, usize>,
     aggregate_index: HashMap<Aggregate, usize>,
@@ -155,9 +164,21 @@ pub fn invalidate(spi: &Spi) -> Result<()> {
     Ok(())
 }
 
+/// Definitions that cover what these people were brought to.
+pub fn covering(spi: &Spi, namespace: &Namespace, people: &[Person]) -> Result<Rc<Catalog>> {
+    let catalog = current(spi, namespace)?;
+    if people.iter().all(|person| person.version <= catalog.version) {
+        return Ok(catalog);
+    }
+    // A session with later definitions was here first, and the news of them is still on its way.
+    forget();
+    current(spi, namespace)
+}
+
 /// The compiled definitions of a namespace.
 pub fn current(spi: &Spi, namespace: &Namespace) -> Result<Rc<Catalog>> {
     watch_definitions(spi)?;
+    cache::hear();
     let generation = cache::generation();
     let known = CATALOGS
         .with_borrow(|r| (r.generation == generation).then(|| r.catalogs.get(&namespace.id).cloned()).flatten());
@@ -249,9 +270,15 @@ fn load(spi: &Spi, namespace_id: i32) -> Result<Catalog> {
         })?;
     let routes = crate::delivery::routes::load(spi, namespace_id)?;
 
+    let timezone = spi
+        .query_latest("SELECT timezone FROM _cdp.namespaces WHERE namespace_id OPERATOR(pg_catalog.=) $1", &parameters)?
+        .first(|row| row.text(0))?
+        .unwrap_or_default();
+
     let mut catalog = Catalog {
         namespace_id,
         version,
+        timezone,
         traits: Vec::with_capacity(traits.len()),
         segments: Vec::with_capacity(segments.len()),
         flags: Vec::with_capacity(flags.len()),
@@ -261,6 +288,7 @@ fn load(spi: &Spi, namespace_id: i32) -> Result<Catalog> {
         by_event: HashMap::new(),
         by_any_event: Touched::default(),
         by_profile: Touched::default(),
+        by_existence: Touched::default(),
         trait_index: traits.iter().enumerate().map(|(i, t)| (t.key.clone(), i)).collect(),
         segment_index: segments.iter().enumerate().map(|(i, s)| (s.key.clone(), i)).collect(),
         aggregate_index: HashMap::new(),
@@ -306,7 +334,25 @@ fn load(spi: &Spi, namespace_id: i32) -> Result<Catalog> {
         let definition = catalog.bind(&names, row.version, row.expression)?;
         catalog.flags.push(Flag { key: row.key, definition });
     }
+    catalog.by_existence = touched_by_existence(&catalog)?;
     Ok(catalog)
+}
+
+/// The definitions that have a value for a person without events and traits, or come to have one by time alone.
+fn touched_by_existence(catalog: &Catalog) -> Result<Touched> {
+    let now = clock::now()?;
+    let nobody = Person::new(0, catalog.namespace_id, now, catalog.version);
+    let (calendar, edges) = (catalog.calendar(), Edges::default());
+    let context = PersonContext::new(catalog, &nobody, now, &calendar, &edges);
+    let differs = |definition: &Definition| {
+        let mut is_random = false;
+        definition.inlined.walk(&mut |node| is_random |= matches!(node, Expr::Bucket(..) | Expr::Percentage(..)));
+        is_random || !is_blank(&context.value(definition)) || context.changes_at(definition).is_some()
+    };
+    let traits = catalog.traits.iter().enumerate().filter(|(_, t)| differs(&t.definition)).map(|(i, _)| i).collect();
+    let segments =
+        catalog.segments.iter().enumerate().filter(|(_, s)| differs(&s.definition)).map(|(i, _)| i).collect();
+    Ok(Touched { slots: Vec::new(), traits, segments })
 }
 
 /// The names that expressions may use.
@@ -373,6 +419,11 @@ impl Catalog {
         }
     }
 
+    /// The calendar by which days and hours are counted.
+    pub fn calendar(&self) -> Zoned {
+        namespaces::calendar(&self.timezone)
+    }
+
     /// What an event with this name touches beside [`Catalog::any_event`].
     pub fn event(&self, name: &str) -> Option<&Touched> {
         self.by_event.get(name)
@@ -381,6 +432,11 @@ impl Catalog {
     /// What every event touches.
     pub fn any_event(&self) -> &Touched {
         &self.by_any_event
+    }
+
+    /// What says something of a person of whom nothing is known: that an event never happened, for instance.
+    pub fn existence(&self) -> &Touched {
+        &self.by_existence
     }
 
     /// What a change of a person's traits or groups touches.
@@ -445,6 +501,7 @@ impl Catalog {
         let mut catalog = Catalog {
             namespace_id: self.namespace_id,
             version,
+            timezone: self.timezone.clone(),
             traits: Vec::new(),
             segments: Vec::new(),
             flags: Vec::new(),
@@ -454,6 +511,7 @@ impl Catalog {
             by_event: HashMap::new(),
             by_any_event: Touched::default(),
             by_profile: Touched::default(),
+            by_existence: Touched::default(),
             trait_index: self.trait_index.clone(),
             segment_index: self.segment_index.clone(),
             aggregate_index: HashMap::new(),

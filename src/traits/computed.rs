@@ -16,10 +16,21 @@ pub struct Entry {
     pub json: String,
 }
 
-/// Values by trait id. A trait whose value is null has no entry, unless it had a value before.
+/// Values by trait id. A trait whose value is blank has no entry, unless it had a value before: what is stored of a
+/// person does not grow with the number of definitions that have nothing to do with the person.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Computed {
     entries: BTreeMap<i32, Entry>,
+}
+
+/// Whether a value says that there is nothing: null, false, 0 or an empty list.
+pub fn is_blank(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Number(number) => number.is_zero(),
+        Value::Array(items) => items.is_empty(),
+        _ => false,
+    }
 }
 
 impl Computed {
@@ -36,7 +47,7 @@ impl Computed {
                 entry.updated_at = at;
                 Some(std::mem::replace(&mut entry.json, json))
             }
-            None if value.is_null() => None,
+            None if is_blank(value) => None,
             None => {
                 self.entries.insert(trait_id, Entry { updated_at: at, json });
                 Some("null".to_string())

@@ -114,6 +114,19 @@ pub fn lock(spi: &Spi, namespace: &Namespace) -> Result<Rc<Catalog>> {
     catalog::current(spi, namespace)
 }
 
+/// Days of another time zone are other days: whatever counts them is computed again. The caller has stored the zone.
+pub fn change_timezone(spi: &Spi, namespace: &Namespace) -> Result<()> {
+    lock(spi, namespace)?;
+    let version = catalog::next_version(spi, namespace)?;
+    spi.execute(
+        "UPDATE _cdp.slots SET version = $2 WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND EXISTS ( \
+             SELECT FROM pg_catalog.unnest(aggregates) AS a WHERE a OPERATOR(pg_catalog.~~) '%unique_days%' OR a OPERATOR(pg_catalog.~~) '%unique_hours%')",
+        &[Param::Int4(namespace.id), Param::Int4(version)],
+    )?;
+    catalog::invalidate(spi)?;
+    backfill::start(spi, namespace, version)
+}
+
 /// A definition about to be stored.
 pub struct New<'a> {
     pub what: Defined,
@@ -345,21 +358,25 @@ pub fn drop(spi: &Spi, namespace: &Namespace, what: Defined, key: &str) -> Resul
         return Err(unknown_key(what.as_str(), key, keys.into_iter()));
     }
     refuse_if_used(&catalog, what, key)?;
-    let parameters = [Param::Int4(namespace.id), Param::Text(key)];
+    let parameters = [Param::Int4(namespace.id), Param::Text(key), Param::Timestamp(clock::now()?)];
     change(spi, namespace, &catalog, None, Some((what, key)), |_| {
         match what {
             Defined::Trait => spi.execute(
                 "DELETE FROM _cdp.traits WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) $2",
-                &parameters,
+                &parameters[..2],
             )?,
             Defined::Flag => spi.execute(
                 "DELETE FROM _cdp.flags WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) $2",
-                &parameters,
+                &parameters[..2],
             )?,
+            // Everybody leaves it.
             Defined::Segment => spi.execute(
                 "WITH gone AS (DELETE FROM _cdp.segments WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) $2 \
-                     RETURNING segment_id) \
-                 DELETE FROM _cdp.segment_members AS m USING gone WHERE m.segment_id OPERATOR(pg_catalog.=) gone.segment_id",
+                     RETURNING segment_id), \
+                 left_behind AS (DELETE FROM _cdp.segment_members AS m USING gone WHERE m.segment_id OPERATOR(pg_catalog.=) gone.segment_id \
+                     RETURNING m.profile_id) \
+                 INSERT INTO _cdp.history (namespace_id, profile_id, at, what, key, old, new, cause) \
+                 SELECT $1, l.profile_id, $3, 'segment', $2, 'true', 'false', 'definition' FROM left_behind AS l",
                 &parameters,
             )?,
         };

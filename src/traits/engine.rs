@@ -4,7 +4,8 @@ use super::catalog::{self, Catalog};
 use super::edges::{self, properties_value};
 use super::evaluate::{self, Cause, Change, Scope, Task};
 use super::person::{self, Person};
-use super::{backfill, pending, timers};
+use super::settle::{self, Settled};
+use super::{pending, timers};
 use crate::delivery::routes::{self, Occasion};
 use crate::error::Result;
 use crate::identity::attributes::{self, Attributes};
@@ -57,9 +58,8 @@ pub fn fold_batch(
     if batch.is_empty() {
         return Ok(());
     }
-    let catalog = catalog::current(spi, namespace)?;
-    let calendar = namespace.calendar();
-    let mut people = take(spi, &catalog, &calendar, namespace, batch, identity, now)?;
+    let mut people = take(spi, namespace, batch, identity, now)?;
+    let (catalog, calendar) = (people.settled.catalog.clone(), people.settled.calendar.clone());
 
     let mut causes: BTreeMap<i64, Cause> = BTreeMap::new();
     let mut events = Vec::new();
@@ -101,17 +101,16 @@ struct People {
     brought_to_others: BTreeMap<i64, Attributes>,
     /// Held people whose traits or groups changed.
     attributes_changed: HashSet<i64>,
-    /// Definition version of each held person before it was brought up to date: events already in the
-    /// table were read for every slot that is newer.
-    filled_from: HashMap<i64, i32>,
-    /// People of whom everything has to be looked at: merged, or with folds that others left behind.
-    whole: HashSet<i64>,
+    /// What the held people were brought to.
+    settled: Settled,
+    /// People that nothing was known of before.
+    created: HashSet<i64>,
+    /// People that others were merged into.
+    merged: HashSet<i64>,
 }
 
 fn take(
     spi: &Spi,
-    catalog: &Catalog,
-    calendar: &dyn Calendar,
     namespace: &Namespace,
     batch: &[Accepted],
     identity: &IdentityChanges,
@@ -128,20 +127,23 @@ fn take(
     };
     let locked: HashSet<i64> = held.iter().map(|p| p.profile_id).collect();
     let others: HashSet<i64> = existing.into_iter().filter(|id| !locked.contains(id)).collect();
-    held.extend(
-        wanted
-            .iter()
-            .filter(|id| identity.created.contains(id))
-            .map(|id| Person::new(*id, namespace.id, now, catalog.version)),
-    );
-    let mut whole = pending::absorb(spi, &mut held, now)?;
-    whole.extend(&identity.merged);
+    let settled = settle::settle(spi, namespace, &mut held, None, now)?;
+    let created: HashSet<i64> = wanted.into_iter().filter(|id| identity.created.contains(id)).collect();
+    let mut new: Vec<i64> = created.iter().copied().collect();
+    new.sort_unstable();
+    held.extend(new.into_iter().map(|id| Person::new(id, namespace.id, now, settled.catalog.version)));
     let (brought_to_others, brought) = attributes::of_batch(batch).into_iter().partition(|(id, _)| others.contains(id));
-    let attributes_changed = attributes::fold(spi, namespace.id, &brought, &identity.created, now)?;
-    let filled_from = held.iter().map(|p| (p.profile_id, p.version)).collect();
-    backfill::fill(spi, catalog, calendar, &mut held)?;
-    evaluate::load_references(spi, catalog, &mut held)?;
-    Ok(People { held, others, brought_to_others, attributes_changed, filled_from, whole })
+    let attributes_changed = attributes::fold(spi, namespace.id, &brought, &created, now)?;
+    evaluate::load_references(spi, &settled.catalog, &mut held)?;
+    Ok(People {
+        held,
+        others,
+        brought_to_others,
+        attributes_changed,
+        settled,
+        created,
+        merged: identity.merged.clone(),
+    })
 }
 
 /// Adds the events to the states of the people held, and says what has to be evaluated.
@@ -158,9 +160,7 @@ fn fold(
         .held
         .iter()
         .map(|person| Task {
-            scope: if people.whole.contains(&person.profile_id)
-                || people.filled_from.get(&person.profile_id).is_some_and(|v| *v < catalog.version)
-            {
+            scope: if people.merged.contains(&person.profile_id) || people.settled.has_changed(person) {
                 Scope::All
             } else {
                 Scope::Some { traits: BTreeSet::new(), segments: BTreeSet::new() }
@@ -175,6 +175,11 @@ fn fold(
             segments.extend(&touched.segments);
         }
     };
+    for (person, task) in people.held.iter().zip(&mut tasks) {
+        if people.created.contains(&person.profile_id) {
+            widen(task, catalog.existence());
+        }
+    }
     for event in events {
         let Some(position) = positions.get(&event.profile_id) else { continue };
         let (Some(person), Some(task)) = (people.held.get_mut(*position), tasks.get_mut(*position)) else { continue };
@@ -182,7 +187,7 @@ fn fold(
         widen(task, catalog.any_event());
         let Some(touched) = catalog.event(event.name) else { continue };
         widen(task, touched);
-        let filled_from = people.filled_from.get(&event.profile_id).copied().unwrap_or(0);
+        let filled_from = people.settled.filled_from.get(&event.profile_id).copied().unwrap_or(person.version);
         for slot in touched.slots.iter().filter_map(|i| catalog.slots.get(*i)) {
             // A slot newer than the person was just filled from the events table, this event included.
             if slot.version > filled_from {

@@ -10,5 +10,6 @@ pub mod engine;
 pub mod evaluate;
 pub mod pending;
 pub mod person;
+pub mod settle;
 pub mod slots;
 pub mod timers;

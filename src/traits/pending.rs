@@ -1,12 +1,12 @@
 //! Events, traits and groups of people whose row another transaction holds: kept beside it as a state of their
 //! own, added by readers, and folded in for good by the next writer or the worker. Nobody waits.
 
-use super::backfill;
-use super::catalog::{self, Catalog};
+use super::catalog::Catalog;
 use super::edges;
-use super::engine::{self, Event};
-use super::evaluate::{self, Cause, Scope, Task};
+use super::engine::Event;
+use super::evaluate::Cause;
 use super::person::{self, Person};
+use super::settle::{self, Look};
 use crate::error::Result;
 use crate::identity::attributes::{self, Attributes};
 use crate::identity::groups;
@@ -192,20 +192,8 @@ pub fn fold_pending(spi: &Spi, limit: usize) -> Result<usize> {
     let mut done = groups;
     for (namespace_id, ids) in by_namespace {
         let namespace = namespaces::by_id(spi, namespace_id)?;
-        let catalog = catalog::current(spi, &namespace)?;
-        let calendar = namespace.calendar();
-        let now = clock::now()?;
-        let mut people = person::lock(spi, &ids)?;
-        absorb(spi, &mut people, now)?;
-        backfill::fill(spi, &catalog, &calendar, &mut people)?;
-        evaluate::load_references(spi, &catalog, &mut people)?;
-        let mut changes = evaluate::advance(spi, &catalog, &calendar, &mut people, now)?;
-        let tasks: Vec<Task> =
-            people.iter().map(|p| Task { scope: Scope::All, at: p.instant(now), cause: Cause::Time }).collect();
-        let mut held: Vec<&mut Person> = people.iter_mut().collect();
-        changes.extend(evaluate::evaluate(spi, &catalog, &calendar, &mut held, &tasks)?);
-        engine::finish(spi, &catalog, &namespace, &mut people, &changes, now)?;
-        done += people.len();
+        let people = person::lock(spi, &ids)?;
+        done += settle::refresh(spi, &namespace, people, Look::Everything, &Cause::Time, clock::now()?)?;
     }
     Ok(done)
 }

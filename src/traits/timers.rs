@@ -1,9 +1,8 @@
 //! What changes by time alone: each person's next instant, and the work when it comes.
 
-use super::catalog;
-use super::evaluate;
+use super::evaluate::Cause;
 use super::person::{self, Person};
-use super::{backfill, engine, pending};
+use super::settle::{self, Look};
 use crate::error::Result;
 use crate::namespaces;
 use crate::pg::clock;
@@ -52,19 +51,12 @@ pub fn run_due(spi: &Spi, limit: usize) -> Result<usize> {
     let mut done = 0;
     for (namespace_id, ids) in by_namespace {
         let namespace = namespaces::by_id(spi, namespace_id)?;
-        let catalog = catalog::current(spi, &namespace)?;
-        let calendar = namespace.calendar();
         let mut people = person::lock(spi, &ids)?;
-        pending::absorb(spi, &mut people, now)?;
-        backfill::fill(spi, &catalog, &calendar, &mut people)?;
-        evaluate::load_references(spi, &catalog, &mut people)?;
         for person in &mut people {
             // The timer's own row may be older than what the profile knows; look at least once.
             person.due = Some(person.due.map_or(now, |due| due.min(now)));
         }
-        let changes = evaluate::advance(spi, &catalog, &calendar, &mut people, now)?;
-        engine::finish(spi, &catalog, &namespace, &mut people, &changes, now)?;
-        done += people.len();
+        done += settle::refresh(spi, &namespace, people, Look::Due, &Cause::Time, now)?;
     }
     Ok(done)
 }

@@ -442,6 +442,21 @@ impl Node {
         }
     }
 
+    /// Whether it reads how long ago something was.
+    pub fn ticks(&self, definitions: &Definitions) -> bool {
+        match self {
+            Node::FirstSeenAgo(_) | Node::LastSeenAgo(_) | Node::Since(..) => true,
+            Node::Aggregate(aggregate) => matches!(
+                aggregate.function,
+                Function::FirstSeenAgo(_) | Function::LastSeenAgo(_)
+            ),
+            Node::Reference(key, _) => definitions
+                .get(key)
+                .is_some_and(|found| found.node.ticks(definitions)),
+            _ => self.parts().into_iter().any(|part| part.ticks(definitions)),
+        }
+    }
+
     fn parts(&self) -> Vec<&Node> {
         match self {
             Node::Arithmetic(_, a, b) | Node::Compare(_, a, b) => vec![a, b],

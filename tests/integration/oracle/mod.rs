@@ -29,6 +29,11 @@ fn cluster(name: &str) -> Cluster {
     cluster.create_database("world_template");
     cluster.execute("world_template", "CREATE EXTENSION cdp");
     cluster.execute("world_template", ORACLE);
+    // In one series for all sessions, ids tell the order in which things were written.
+    cluster.execute(
+        "world_template",
+        "ALTER SEQUENCE _cdp.history_id_seq CACHE 1",
+    );
     cluster
 }
 
