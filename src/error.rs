@@ -18,6 +18,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// The SQLSTATEs of cdp beside those of `cdp_message` (CD001 …), which are about a message;
 /// docs/reference/errors.md lists them all.
 pub mod state {
+    pub const TOO_MANY_KINDS: &str = "CD032";
     pub const UNKNOWN_NAMESPACE: &str = "CD103";
     pub const UNKNOWN_KEY: &str = "CD104";
     pub const INVALID_DEFINITION: &str = "CD105";

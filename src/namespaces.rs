@@ -117,11 +117,10 @@ pub fn define(spi: &Spi, name: &str, keywords: &[String], timezone: &str, settin
         )
         .hint("Use a name of the IANA database, for example Europe/Berlin."));
     }
-    let is_object = serde_json::from_str::<serde_json::Value>(settings).is_ok_and(|json| json.is_object());
-    if !is_object {
-        return Err(Error::new(state::INVALID_DEFINITION, "the settings of a namespace are a JSON object")
-            .hint("For example '{}'."));
-    }
+    let parsed = crate::ingest::stored::json(settings).filter(serde_json::Value::is_object).ok_or_else(|| {
+        Error::new(state::INVALID_DEFINITION, "the settings of a namespace are a JSON object").hint("For example '{}'.")
+    })?;
+    crate::identity::settings::Settings::read(&parsed)?;
     let keywords: Vec<&str> = keywords.iter().map(String::as_str).collect();
     let parameters = [Param::Text(name), Param::TextArray(&keywords), Param::Text(timezone), Param::Jsonb(settings)];
     let before = by_name_if_known(spi, name)?;

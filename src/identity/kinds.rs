@@ -1,11 +1,13 @@
 //! The kinds of identifiers, their rules, and where in a message they are found.
 
+use super::settings::Settings;
 use crate::error::Result;
+use crate::ingest::stored;
 use crate::namespaces::Namespace;
-use crate::pg::cache;
 use crate::pg::datum::Param;
 use crate::pg::spi::Spi;
-use cdp_identity::{KindRule, Rules};
+use crate::pg::{cache, guard};
+use cdp_identity::Rules;
 use cdp_message::ExtractionRules;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -52,19 +54,36 @@ pub fn current(spi: &Spi, namespace: &Namespace) -> Result<Rc<Kinds>> {
 
 fn load(spi: &Spi, namespace: &Namespace) -> Result<Rc<Kinds>> {
     let generation = cache::generation();
+    let settings = spi
+        .query_latest(
+            "SELECT settings FROM _cdp.namespaces WHERE namespace_id OPERATOR(pg_catalog.=) $1",
+            &[Param::Int4(namespace.id)],
+        )?
+        .first(|row| Ok(row.optional_jsonb(0)))?
+        .flatten()
+        .and_then(|text| stored::json(&text))
+        .unwrap_or_default();
+    // They were checked when they were set. Should they have got in otherwise, events are worth more.
+    let settings = Settings::read(&settings).unwrap_or_else(|error| {
+        guard::warn(&format!("namespace \"{}\": {}", namespace.name, error.message), error.hint.as_deref());
+        Settings::default()
+    });
     let rows = spi
         .query_latest("SELECT kind_id, name FROM _cdp.identifier_kinds ORDER BY kind_id", &[])?
         .map(|row| Ok((row.i32(0)?, row.text(1)?)))?;
     let kinds = Rc::new(Kinds {
-        rules: Rules::new(rows.iter().map(|(id, name)| KindRule::standard(*id, name))),
+        rules: Rules::new(rows.iter().map(|(id, name)| settings.rule(*id, name))),
         by_name: rows.into_iter().map(|(id, name)| (name, id)).collect(),
-        extraction: ExtractionRules::default(),
+        extraction: settings.extraction(),
     });
     KINDS.with_borrow_mut(|k| k.insert(namespace.id, (generation, kinds.clone())));
     Ok(kinds)
 }
 
-/// The kinds of a namespace, with those of the given names made where they are new.
+/// More kinds than these in one database are a mistake: somebody puts values where the name of a kind belongs.
+pub const MOST_KINDS: usize = 1_000;
+
+/// The kinds of a namespace, with those of the given names made where they are new, as far as there is room.
 pub fn with_names<'a>(spi: &Spi, namespace: &Namespace, names: impl Iterator<Item = &'a str>) -> Result<Rc<Kinds>> {
     let kinds = current(spi, namespace)?;
     let mut missing: Vec<&str> = names.filter(|name| kinds.id(name).is_none()).collect();
@@ -79,6 +98,10 @@ pub fn with_names<'a>(spi: &Spi, namespace: &Namespace, names: impl Iterator<Ite
     }
     missing.sort_unstable();
     missing.dedup();
+    missing.truncate(MOST_KINDS.saturating_sub(kinds.by_name.len()));
+    if missing.is_empty() {
+        return Ok(kinds);
+    }
     spi.execute(
         "INSERT INTO _cdp.identifier_kinds (name) SELECT n FROM pg_catalog.unnest($1) AS n ON CONFLICT DO NOTHING",
         &[Param::TextArray(&missing)],

@@ -8,6 +8,7 @@ pub mod kinds;
 pub mod merge;
 pub mod profile_traits;
 pub mod resolve;
+pub mod settings;
 pub mod unmerge;
 
 use crate::error::Result;
@@ -53,6 +54,14 @@ pub fn resolve(spi: &Spi, namespace: &Namespace, batch: &[Arrived], now: Timesta
         batch.iter().map(|arrived| cdp_message::identifiers(&arrived.message, &kinds.extraction)).collect()
     };
     let kinds = kinds::with_names(spi, namespace, found.iter().flatten().map(|i| i.kind.as_ref()))?;
+    let refused: Vec<(usize, Reason)> = found
+        .iter()
+        .enumerate()
+        .filter_map(|(position, found)| {
+            let unknown = found.iter().find(|i| kinds.id(&i.kind).is_none())?;
+            Some((position, Reason::too_many_kinds(unknown)))
+        })
+        .collect();
     let messages: Vec<MessageIdentifiers> = batch
         .iter()
         .zip(found)
@@ -60,11 +69,12 @@ pub fn resolve(spi: &Spi, namespace: &Namespace, batch: &[Arrived], now: Timesta
             at: arrived.message.timestamp,
             identifiers: identifiers
                 .into_iter()
-                .filter_map(|i| {
+                .map(|i| {
                     let kind = kinds.id(&i.kind)?;
                     Some(MessageIdentifier { kind, value: i.value, previous: i.previous })
                 })
-                .collect(),
+                .collect::<Option<_>>()
+                .unwrap_or_default(),
         })
         .collect();
 
@@ -74,6 +84,11 @@ pub fn resolve(spi: &Spi, namespace: &Namespace, batch: &[Arrived], now: Timesta
         let plan = cdp_identity::plan(&kinds.rules, &mut snapshot, &messages);
         let Some(ids) = writer.write(&plan)? else { continue };
         resolved.people = writer.people(&plan, &ids);
+        for (position, reason) in &refused {
+            if let Some(person) = resolved.people.get_mut(*position) {
+                *person = Err(reason.clone());
+            }
+        }
         for created in &plan.new_profiles {
             if plan.resolved(created.profile) == created.profile {
                 resolved.changes.created.insert(ids.of(created.profile));

@@ -1,6 +1,7 @@
 //! Messages that cannot be taken: kept as they came, with the reason.
 
-use crate::error::{Error, Result};
+use crate::error::{cut, state, Error, Result};
+use crate::identity::kinds::MOST_KINDS;
 use crate::pg::datum::Param;
 use crate::pg::spi::Spi;
 use cdp_identity::IdentityError;
@@ -40,6 +41,18 @@ impl Reason {
             value: String::new(),
             message: error.to_string(),
             hint: error.hint(),
+        }
+    }
+
+    /// The message has an identifier of a kind for which there is no room.
+    pub fn too_many_kinds(identifier: &cdp_message::Identifier) -> Reason {
+        Reason {
+            code: "too_many_kinds",
+            sqlstate: state::TOO_MANY_KINDS,
+            field: identifier.source.path().into_owned(),
+            value: cut(&identifier.kind),
+            message: format!("there are {MOST_KINDS} kinds of identifiers already; \"{}\" would be one more", cut(&identifier.kind)),
+            hint: "The type of an external id names what sort of id it is, such as loyalty_card; it is the same for everybody.",
         }
     }
 
