@@ -6,6 +6,7 @@ mod crash;
 mod delivery;
 mod documented;
 mod harness;
+mod identity_vectors;
 mod lifecycle;
 mod oracle;
 mod smoke;
