@@ -15,14 +15,19 @@ CREATE SCHEMA _cdp;
 COMMENT ON SCHEMA cdp IS 'Customer Data Platform: everything a user calls or reads';
 COMMENT ON SCHEMA _cdp IS 'Customer Data Platform: tables and private functions; use schema cdp';
 
--- Roles belong to the cluster, not to a database: another database may have made them already.
+-- Roles belong to the cluster, not to a database: another one may have made them already.
 DO $$
 DECLARE
     role_name text;
 BEGIN
     FOREACH role_name IN ARRAY ARRAY['cdp_reader', 'cdp_writer', 'cdp_admin'] LOOP
         IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname OPERATOR(pg_catalog.=) role_name::pg_catalog.name) THEN
-            EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', role_name);
+            BEGIN
+                EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', role_name);
+            EXCEPTION WHEN duplicate_object OR unique_violation THEN
+                -- Made by the same statement in another database at the same moment.
+                NULL;
+            END;
         END IF;
     END LOOP;
 END

@@ -119,7 +119,9 @@ const PASSING: [&str; 2] = ["_cdp.sweeps", "cdp.progress"];
 /// All data, with the values that depend on time as of this instant.
 fn data(cluster: &Cluster, database: &str, at: &str) -> Vec<String> {
     let mut client = cluster.client(database);
-    client.batch_execute(&format!("SET cdp.clock = '{at}'")).unwrap();
+    client
+        .batch_execute(&format!("SET cdp.clock = '{at}'"))
+        .unwrap();
     snapshot::data(&mut client, &PASSING)
 }
 
