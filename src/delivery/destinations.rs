@@ -71,6 +71,7 @@ fn check_secret_names(entry: &CatalogueEntry, given: &Map<String, Value>) -> Res
 /// Makes or changes a destination.
 pub fn define(spi: &Spi, namespace: &Namespace, request: Request) -> Result<()> {
     let Request { key, kind, mut config, secrets: given, enabled } = request;
+    let announced_traits = catalog::current(spi, namespace)?.announces_traits();
     let code = code(kind)?;
     let entry = code.catalogue();
     // Secrets may stand in the configuration, as vendors show it; they are not kept there.
@@ -118,6 +119,7 @@ pub fn define(spi: &Spi, namespace: &Namespace, request: Request) -> Result<()> 
         );
     }
     catalog::invalidate(spi)?;
+    define::notice_routes(spi, namespace, announced_traits)?;
     wake::request();
     Ok(())
 }

@@ -75,6 +75,7 @@ impl Key {
 /// Makes a route, or changes its mapping and transformation. Returns its id.
 pub fn define(spi: &Spi, namespace: &Namespace, request: &Request) -> Result<i32> {
     let known = define::lock(spi, namespace)?;
+    let announced_traits = known.announces_traits();
     let mut key = Key::of(spi, namespace, request)?;
     let names = known.names(define::event_names(spi)?);
     let checked = match request.filter {
@@ -129,6 +130,7 @@ pub fn define(spi: &Spi, namespace: &Namespace, request: &Request) -> Result<i32
     };
     let id = id.ok_or_else(|| crate::error::internal("a route was not stored"))?;
     refresh(spi, namespace, checked.as_ref().map(|checked| &checked.expr))?;
+    define::notice_routes(spi, namespace, announced_traits)?;
     Ok(id)
 }
 

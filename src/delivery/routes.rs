@@ -34,7 +34,16 @@ pub struct Route {
     pub aggregates: Vec<usize>,
 }
 
+/// The event by which a route hears that a trait has another value.
+const TRAIT_CHANGED: &str = "Trait Changed";
+
 impl Route {
+    /// Whether changes of traits go this way. A route without names is about what people do; changes have to be asked
+    /// for.
+    pub fn announces_traits(&self) -> bool {
+        self.events.is_some() && self.wants(TRAIT_CHANGED)
+    }
+
     fn wants(&self, event: &str) -> bool {
         match &self.events {
             None => true,
@@ -357,7 +366,7 @@ pub fn send_changes(
             }
             What::Trait { position, .. } => {
                 let Some(found) = catalog.traits.get(*position) else { continue };
-                ("Trait Changed", MessageKind::TraitChanged, found.key.as_str(), found.key.as_str(), &[])
+                (TRAIT_CHANGED, MessageKind::TraitChanged, found.key.as_str(), found.key.as_str(), &[])
             }
         };
         let mut destinations: BTreeMap<i32, Vec<&Route>> = BTreeMap::new();

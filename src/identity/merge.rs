@@ -71,7 +71,7 @@ pub fn merge(spi: &Spi, namespace: &Namespace, merges: &[Merge], now: Timestamp)
             ],
         )?;
     }
-    crate::traits::timers::set(spi, &survivors)?;
+    crate::traits::timers::set(spi, &mut survivors, now)?;
     person::save(spi, catalog, &mut survivors, now)?;
     Ok(true)
 }

@@ -24,6 +24,9 @@ use std::rc::Rc;
 pub struct Trait {
     pub id: i32,
     pub key: String,
+    /// Whether a change by time alone is acted upon: of what somebody is, or what a route wants to hear. Any other
+    /// number or list is computed when it is read.
+    pub is_timely: bool,
     pub definition: Definition,
 }
 
@@ -203,6 +206,8 @@ struct Row {
     expression: Expr,
     name: String,
     sync_to: Vec<String>,
+    /// Whether it is a measurement: a number or a list.
+    is_measure: bool,
 }
 
 fn parse(what: &str, key: &str, text: &str) -> Result<Expr> {
@@ -223,13 +228,15 @@ fn load(spi: &Spi, namespace_id: i32) -> Result<Catalog> {
         .unwrap_or(0);
     let traits = spi
         .query_latest(
-            "SELECT trait_id, key, version, expression FROM _cdp.traits WHERE namespace_id OPERATOR(pg_catalog.=) $1 ORDER BY trait_id",
+            "SELECT trait_id, key, version, expression, result_type FROM _cdp.traits WHERE namespace_id OPERATOR(pg_catalog.=) $1 ORDER BY trait_id",
             &parameters,
         )?
         .map(|row| {
             let key = row.text(1)?;
             let expression = parse("trait", &key, &row.text(3)?)?;
-            Ok(Row { id: row.i32(0)?, version: row.i32(2)?, expression, name: String::new(), sync_to: Vec::new(), key })
+            let is_measure = matches!(row.text(4)?.as_str(), "number" | "list");
+            let (id, version) = (row.i32(0)?, row.i32(2)?);
+            Ok(Row { id, version, expression, name: String::new(), sync_to: Vec::new(), is_measure, key })
         })?;
     let segments = spi
         .query_latest(
@@ -241,7 +248,8 @@ fn load(spi: &Spi, namespace_id: i32) -> Result<Catalog> {
             let key = row.text(1)?;
             let expression = parse("segment", &key, &row.text(3)?)?;
             let name = row.optional_text(4).unwrap_or_else(|| key.clone());
-            Ok(Row { id: row.i32(0)?, version: row.i32(2)?, expression, name, sync_to: row.text_array(5), key })
+            let (id, version) = (row.i32(0)?, row.i32(2)?);
+            Ok(Row { id, version, expression, name, sync_to: row.text_array(5), is_measure: false, key })
         })?;
     let slots = spi
         .query_latest(
@@ -266,7 +274,8 @@ fn load(spi: &Spi, namespace_id: i32) -> Result<Catalog> {
         .map(|row| {
             let key = row.text(1)?;
             let expression = parse("flag", &key, &row.text(3)?)?;
-            Ok(Row { id: row.i32(0)?, version: row.i32(2)?, expression, name: String::new(), sync_to: Vec::new(), key })
+            let (id, version) = (row.i32(0)?, row.i32(2)?);
+            Ok(Row { id, version, expression, name: String::new(), sync_to: Vec::new(), is_measure: false, key })
         })?;
     let routes = crate::delivery::routes::load(spi, namespace_id)?;
 
@@ -308,7 +317,8 @@ fn load(spi: &Spi, namespace_id: i32) -> Result<Catalog> {
         catalog.register(&definition, |touched| {
             touched.traits.insert(index);
         });
-        catalog.traits.push(Trait { id: row.id, key: row.key, definition });
+        let is_timely = !row.is_measure || catalog.announces_traits();
+        catalog.traits.push(Trait { id: row.id, key: row.key, is_timely, definition });
     }
     for row in segments {
         let definition = catalog.bind(&names, row.version, row.expression)?;
@@ -422,6 +432,11 @@ impl Catalog {
     /// The calendar by which days and hours are counted.
     pub fn calendar(&self) -> Zoned {
         namespaces::calendar(&self.timezone)
+    }
+
+    /// Whether some route wants to hear of changes of traits.
+    pub fn announces_traits(&self) -> bool {
+        self.routes.iter().any(Route::announces_traits)
     }
 
     /// What an event with this name touches beside [`Catalog::any_event`].
@@ -540,7 +555,8 @@ impl Catalog {
         }
         for found in &self.traits {
             let definition = catalog.bind(&names, found.definition.version, found.definition.expression.clone())?;
-            catalog.traits.push(Trait { id: found.id, key: found.key.clone(), definition });
+            let (id, key) = (found.id, found.key.clone());
+            catalog.traits.push(Trait { id, key, is_timely: found.is_timely, definition });
         }
         for found in &self.segments {
             let definition = catalog.bind(&names, found.definition.version, found.definition.expression.clone())?;

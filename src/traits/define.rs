@@ -114,6 +114,17 @@ pub fn lock(spi: &Spi, namespace: &Namespace) -> Result<Rc<Catalog>> {
     catalog::current(spi, namespace)
 }
 
+/// Has everybody looked at when a route has come to want changes of traits, so that those by time alone are noticed:
+/// `before` says whether one did already.
+pub fn notice_routes(spi: &Spi, namespace: &Namespace, before: bool) -> Result<()> {
+    if before || !catalog::current(spi, namespace)?.announces_traits() {
+        return Ok(());
+    }
+    lock(spi, namespace)?;
+    let version = catalog::next_version(spi, namespace)?;
+    backfill::start(spi, namespace, version)
+}
+
 /// Days of another time zone are other days: whatever counts them is computed again. The caller has stored the zone.
 pub fn change_timezone(spi: &Spi, namespace: &Namespace) -> Result<()> {
     lock(spi, namespace)?;

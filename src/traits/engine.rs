@@ -218,7 +218,7 @@ pub fn finish(
     changes: &[Change],
     now: Timestamp,
 ) -> Result<()> {
-    timers::set(spi, people)?;
+    timers::set(spi, people, now)?;
     person::save(spi, catalog, people, now)?;
     transition::write(spi, catalog, changes)?;
     routes::send_changes(spi, catalog, namespace, people, changes, now)

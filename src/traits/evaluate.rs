@@ -103,7 +103,7 @@ pub fn evaluate(
     )?;
 
     let mut changes = Vec::new();
-    for (person, task) in people.iter_mut().zip(tasks) {
+    for ((person, task), wanted) in people.iter_mut().zip(tasks).zip(&wanted) {
         let (values, memberships, due) = {
             let context = PersonContext::new(catalog, person, task.at, calendar, &edges);
             let mut due: Option<Timestamp> = None;
@@ -120,7 +120,9 @@ pub fn evaluate(
             for position in traits {
                 if let Some(found) = catalog.traits.get(position) {
                     values.push((position, context.value(&found.definition)));
-                    consider(&found.definition);
+                    if found.is_timely {
+                        consider(&found.definition);
+                    }
                 }
             }
             let segments: Vec<usize> = match &task.scope {
@@ -165,6 +167,14 @@ pub fn evaluate(
                 (a, b) => a.or(b),
             },
         };
+        // What had to be read is kept in finer parts, so that it need not be read again.
+        let slots: BTreeSet<usize> = wanted.iter().filter_map(|i| catalog.aggregates.get(*i)).map(|a| a.slot).collect();
+        for slot in slots.into_iter().filter_map(|i| catalog.slots.get(i)) {
+            person
+                .state
+                .refine(&slot.spec, task.at, edges.of(person.profile_id, slot.spec.id()))
+                .map_err(|error| person::corrupt(person.profile_id, &error))?;
+        }
     }
     Ok(changes)
 }

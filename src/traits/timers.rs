@@ -8,11 +8,16 @@ use crate::namespaces;
 use crate::pg::clock;
 use crate::pg::datum::Param;
 use crate::pg::spi::Spi;
+use cdp_value::Timestamp;
 use std::collections::BTreeMap;
 
-/// Notes when people are due, where that is not known yet. A timer that fires too early only looks once
-/// more, so a due time that moved later is left as it is: most events move it later.
-pub fn set(spi: &Spi, people: &[Person]) -> Result<()> {
+/// Notes when people are due. A timer that is set stays as it is when it turns out to be too early, as most events
+/// make it: when it fires, somebody looks once more.
+pub fn set(spi: &Spi, people: &mut [Person], now: Timestamp) -> Result<()> {
+    for person in people.iter_mut() {
+        let early = person.timer.filter(|timer| *timer > now && person.due.is_none_or(|due| due > *timer));
+        person.due = early.or(person.due);
+    }
     let changed: Vec<&Person> = people.iter().filter(|p| p.due != p.timer && p.due.is_some()).collect();
     if !changed.is_empty() {
         let ids: Vec<i64> = changed.iter().map(|p| p.profile_id).collect();
