@@ -1654,3 +1654,5 @@ GRANT EXECUTE ON FUNCTION cdp.version() TO cdp_reader;
 REVOKE ALL ON FUNCTION cdp.now() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.now() TO cdp_reader;
 REVOKE ALL ON FUNCTION _cdp.create_event_partition(timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _cdp.create_outbox_partition(timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _cdp.drop_outbox_partitions(timestamptz, bigint) FROM PUBLIC;
