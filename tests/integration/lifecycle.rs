@@ -43,6 +43,21 @@ fn is_healthy_with_preload() {
 }
 
 #[test]
+fn several_databases_can_create_it_at_the_same_moment() {
+    // The roles belong to all of them: who comes second must take those of the first.
+    let cluster = Cluster::plain("together");
+    let databases = ["one", "two", "three", "four"];
+    for database in databases {
+        cluster.create_database(database);
+    }
+    std::thread::scope(|scope| {
+        for database in databases {
+            scope.spawn(|| cluster.execute(database, "CREATE EXTENSION cdp"));
+        }
+    });
+}
+
+#[test]
 fn dropping_it_with_events_needs_cascade() {
     let cluster = Cluster::plain("drop");
     cluster.execute(

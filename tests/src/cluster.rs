@@ -171,6 +171,13 @@ impl Cluster {
         folder.join(format!("{}-{name}", COUNT.fetch_add(1, Ordering::Relaxed)))
     }
 
+    /// A folder that the servers' user may write to; removed with the cluster.
+    pub fn server_folder(&self, name: &str) -> PathBuf {
+        let folder = self.folder.join(name);
+        make_folder(&folder, 0o700);
+        folder
+    }
+
     /// Everything the server logged so far.
     pub fn log(&self) -> String {
         fs::read(self.log_file())

@@ -85,7 +85,8 @@ impl Corpus<'_> {
             3 => Node::Exists(Box::new(Node::Property(self.pick(&VALUES)))),
             4 => Node::IsNull(Box::new(Node::Property("sku")), self.random.percent(50)),
             5 => Node::Test(
-                self.random.pick::<&str>(&["starts_with", "ends_with", "contains"]),
+                self.random
+                    .pick::<&str>(&["starts_with", "ends_with", "contains"]),
                 Box::new(Node::Property("category")),
                 format!("\"{}\"", self.random.pick(&["B", "s", "a", "en"])),
             ),
@@ -316,7 +317,8 @@ impl Corpus<'_> {
                     "\"Books\"".into(),
                 ),
                 _ => Node::Test(
-                    self.random.pick::<&str>(&["starts_with", "ends_with", "contains"]),
+                    self.random
+                        .pick::<&str>(&["starts_with", "ends_with", "contains"]),
                     Box::new(Node::Profile("plan")),
                     "\"t\"".into(),
                 ),
