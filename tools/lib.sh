@@ -126,14 +126,14 @@ make_variant() {
 
 # The pg_config shim of 17 holds its own prefix: see fetch-postgres.sh.
 write_pgrx_config() {
+    local config major
     mkdir -p "$PGRX_HOME"
-    {
+    config=$(
         echo '[configs]'
-        local major
         for major in 15 16 17 18; do
-            if [ -x "$(pg_config_of "$major")" ]; then
-                echo "pg$major = \"$(pg_config_of "$major")\""
-            fi
+            if [ -x "$(pg_config_of "$major")" ]; then echo "pg$major = \"$(pg_config_of "$major")\""; fi
         done
-    } >"$PGRX_HOME/config.toml"
+    )
+    # A newer file would make cargo build everything again that depends on pgrx.
+    if [ "$(cat "$PGRX_HOME/config.toml" 2>/dev/null)" != "$config" ]; then echo "$config" >"$PGRX_HOME/config.toml"; fi
 }
