@@ -13,6 +13,7 @@ use crate::guc;
 use crate::pg::clock;
 use crate::pg::datum::Param;
 use crate::pg::spi::Spi;
+use cdp_delivery::breaker::BreakerState;
 use cdp_delivery::{Client, ClientOptions, Driver, Job, Outcome};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -21,6 +22,9 @@ use std::time::{Duration, Instant};
 /// Payload bytes on their way at once, over all destinations and for one.
 const MOST_BYTES: usize = 6 << 20;
 const MOST_BYTES_EACH: usize = 2 << 20;
+
+/// So many rounds of requests are taken ahead.
+const PREFETCH: usize = 32;
 
 /// A request that could not start for so long gives its messages back.
 const START_WITHIN: Duration = Duration::from_secs(30);
@@ -150,11 +154,8 @@ impl Engine {
     fn wish(&self, target: Rc<Target>, full: bool) -> Option<Wish> {
         let lane = self.lanes.get(&target.id);
         let held = lane.map_or(0, |lane| lane.messages);
-        let ready = match self.driver.readiness(&target.lane()) {
-            Some(readiness) => readiness.messages,
-            None => target.limits.batch_size.saturating_mul(target.limits.concurrency).saturating_mul(2),
-        };
-        let room = ready.min(guc::delivery_batch().saturating_sub(held));
+        let most = self.most(&target, held).min(guc::delivery_batch());
+        let room = most.saturating_sub(held);
         let in_all: usize = self.lanes.values().map(|lane| lane.bytes).sum();
         let bytes =
             MOST_BYTES.saturating_sub(in_all).min(MOST_BYTES_EACH.saturating_sub(lane.map_or(0, |lane| lane.bytes)));
@@ -167,6 +168,27 @@ impl Engine {
             room,
             bytes,
         })
+    }
+
+    /// How many messages of a destination may be on their way: enough to keep its requests coming while
+    /// earlier ones are written down, no more than can start in time, none while it is known to refuse them.
+    fn most(&self, target: &Target, held: usize) -> usize {
+        let limits = &target.limits;
+        let enough = limits.batch_size.saturating_mul(limits.concurrency).saturating_mul(PREFETCH);
+        let in_time = limits.requests_per_second.map_or(usize::MAX, |rate| {
+            let requests = (rate * START_WITHIN.as_secs_f64() / 3.0).max(1.0) as usize;
+            requests.saturating_mul(limits.batch_size)
+        });
+        match self.driver.lane_state(&target.lane()) {
+            Some(lane) if lane.auth_blocked.is_some() || lane.paused_for.is_some() => 0,
+            Some(lane) => match lane.breaker {
+                BreakerState::Closed => enough.min(in_time),
+                // One message finds out.
+                BreakerState::HalfOpen => usize::from(held == 0),
+                BreakerState::Open(_) => 0,
+            },
+            None => enough.min(in_time),
+        }
     }
 
     /// Sends what was taken; call it when the claim is committed.

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_millis(20);
 
 /// Outcomes are gathered for so long, or until there are so many, before they are written down.
-const GATHER: Duration = Duration::from_millis(10);
-const GATHERED: usize = 200;
+const GATHER: Duration = Duration::from_millis(20);
+const GATHERED: usize = 1_000;
 
 /// How often the worker asks whether it may stay in its database.
 const COURTESY: Duration = Duration::from_secs(1);
