@@ -64,6 +64,8 @@ case $name in
     pg)
         need_server
         data=$CLUSTER_DIR/pg_test
+        # cargo-pgrx puts the socket there, and the path of a socket may hold 107 characters.
+        if [ ${#data} -gt 85 ]; then data=${TMPDIR:-/tmp}/cdp-pg-test-$(printf %s "$ROOT" | cksum | cut -d' ' -f1); fi
         server_folder "$CLUSTER_DIR"
         server_folder "$data"
         as_user=()
