@@ -6,11 +6,13 @@ use pgrx::pg_sys;
 macro_rules! functions {
     ($($symbol:ident, $info:ident => $body:path;)*) => {
         $(
+            // SAFETY: the name is ours alone: it begins with cdp_ or pg_finfo_cdp_.
             #[unsafe(no_mangle)]
             pub extern "C-unwind" fn $symbol(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
                 call(fcinfo, $body)
             }
 
+            // SAFETY: the name is ours alone: it begins with cdp_ or pg_finfo_cdp_.
             #[unsafe(no_mangle)]
             pub extern "C-unwind" fn $info() -> &'static pg_sys::Pg_finfo_record {
                 const VERSION_1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };

@@ -224,6 +224,7 @@ pub fn own_place() -> Option<&'static Place> {
     })
 }
 
+// SAFETY: a type; whoever calls through it says why that is sound.
 type Hook = Option<unsafe extern "C-unwind" fn()>;
 static mut PREVIOUS_REQUEST: Hook = None;
 static mut PREVIOUS_STARTUP: Hook = None;

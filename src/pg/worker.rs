@@ -70,6 +70,7 @@ impl Child {
 }
 
 #[pgrx::pg_guard]
+// SAFETY: the name is ours alone: it begins with cdp_ or pg_finfo_cdp_.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn cdp_launcher_main(_argument: Datum) {
     handle_signals();
@@ -84,12 +85,14 @@ pub extern "C-unwind" fn cdp_launcher_main(_argument: Datum) {
 }
 
 #[pgrx::pg_guard]
+// SAFETY: the name is ours alone: it begins with cdp_ or pg_finfo_cdp_.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn cdp_delivery_main(argument: Datum) {
     work(argument, Role::Delivery, c"cdp delivery", crate::workers::delivery::run);
 }
 
 #[pgrx::pg_guard]
+// SAFETY: the name is ours alone: it begins with cdp_ or pg_finfo_cdp_.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn cdp_timers_main(argument: Datum) {
     work(argument, Role::Timers, c"cdp timers", crate::workers::timers::run);
