@@ -1525,24 +1525,20 @@ CREATE FUNCTION cdp.replay(
     AS $$
 DECLARE
     chosen CONSTANT text := COALESCE(namespace, NULLIF(pg_catalog.current_setting('cdp.namespace', true), ''), 'default');
-    batches refcursor;
+    statement text;
     batch jsonb[];
     total bigint := 0;
 BEGIN
-    OPEN batches NO SCROLL FOR EXECUTE
-        'SELECT pg_catalog.array_agg(p.event ORDER BY p.place) FROM ('
-        'SELECT pg_catalog.to_jsonb(e) AS event, pg_catalog.row_number() OVER (ORDER BY e."timestamp", e.event_id) OPERATOR(pg_catalog.-) 1 AS place'
-        ' FROM cdp.events AS e WHERE e.namespace OPERATOR(pg_catalog.=) $1'
-        ' AND (e."timestamp" OPERATOR(pg_catalog.>=) $2 OR $2 IS NULL) AND (e."timestamp" OPERATOR(pg_catalog.<) $3 OR $3 IS NULL)'
-        ' AND (' OPERATOR(pg_catalog.||) COALESCE(filter, 'true') OPERATOR(pg_catalog.||) ')) AS p'
-        ' GROUP BY p.place OPERATOR(pg_catalog./) 1000 ORDER BY p.place OPERATOR(pg_catalog./) 1000'
-        USING chosen, since, until;
-    LOOP
-        FETCH batches INTO batch;
-        EXIT WHEN NOT FOUND;
+    statement := pg_catalog.concat(
+        'SELECT pg_catalog.array_agg(p.event ORDER BY p.place) FROM (',
+        'SELECT pg_catalog.to_jsonb(e) AS event, pg_catalog.row_number() OVER (ORDER BY e."timestamp", e.event_id) OPERATOR(pg_catalog.-) 1 AS place',
+        ' FROM cdp.events AS e WHERE e.namespace OPERATOR(pg_catalog.=) $1',
+        ' AND (e."timestamp" OPERATOR(pg_catalog.>=) $2 OR $2 IS NULL) AND (e."timestamp" OPERATOR(pg_catalog.<) $3 OR $3 IS NULL)',
+        ' AND (', COALESCE(filter, 'true'), ')) AS p',
+        ' GROUP BY p.place OPERATOR(pg_catalog./) 1000 ORDER BY p.place OPERATOR(pg_catalog./) 1000');
+    FOR batch IN EXECUTE statement USING chosen, since, until LOOP
         total := total OPERATOR(pg_catalog.+) cdp.replay_events(batch, destination, chosen);
     END LOOP;
-    CLOSE batches;
     RETURN total;
 END
 $$;
