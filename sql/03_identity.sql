@@ -22,11 +22,13 @@ CREATE TABLE _cdp.identifiers (
     origin_id bigint NOT NULL,
     linked_at timestamptz NOT NULL,
     message_id text,
+    slot integer NOT NULL,
     rule text NOT NULL,
     PRIMARY KEY (namespace_id, value, kind_id)
 );
-CREATE INDEX identifiers_profile_id ON _cdp.identifiers (profile_id);
+CREATE UNIQUE INDEX identifiers_profile_slot ON _cdp.identifiers (profile_id, kind_id, slot);
 COMMENT ON TABLE _cdp.identifiers IS 'Which profile an identifier belongs to, since when, and which message and rule linked it';
+COMMENT ON COLUMN _cdp.identifiers.slot IS 'Number among the profile''s identifiers of the kind: two sessions that add one each collide in it';
 COMMENT ON COLUMN _cdp.identifiers.origin_id IS 'Profile it was first linked to: merges leave it, so that they can be undone';
 
 CREATE TABLE _cdp.identity_demotions (

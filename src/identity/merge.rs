@@ -85,7 +85,13 @@ fn move_rows(spi: &Spi, namespace: &Namespace, merge: &Merge, now: Timestamp) ->
         &pair,
     )?;
     spi.execute("UPDATE _cdp.profiles SET merged_into = $1 WHERE merged_into OPERATOR(pg_catalog.=) $2", &pair)?;
-    spi.execute("UPDATE _cdp.identifiers SET profile_id = $1 WHERE profile_id OPERATOR(pg_catalog.=) $2", &pair)?;
+    spi.execute(
+        "UPDATE _cdp.identifiers AS i SET profile_id = $1, slot = i.slot OPERATOR(pg_catalog.+) COALESCE(( \
+             SELECT pg_catalog.max(s.slot) FROM _cdp.identifiers AS s WHERE s.profile_id OPERATOR(pg_catalog.=) $1 \
+                 AND s.kind_id OPERATOR(pg_catalog.=) i.kind_id), 0) \
+         WHERE i.profile_id OPERATOR(pg_catalog.=) $2",
+        &pair,
+    )?;
     spi.execute(
         "INSERT INTO _cdp.profile_merges (absorbed_id, survivor_id, namespace_id, merged_at, message_id, rule) VALUES ($1, $2, $3, $4, $5, $6)",
         &[

@@ -19,9 +19,8 @@ pub fn matches(spi: &Spi, namespace: &Namespace, id: &str, kind: Option<&str>) -
     let normal = |kind| normalize_identifier(kind, id).map_or_else(|| id.to_string(), std::borrow::Cow::into_owned);
     let (email, phone) = (normal("email"), normal("phone"));
     spi.query(
-        "SELECT i.kind_id, i.value, COALESCE(p.merged_into, i.profile_id) FROM _cdp.identifiers AS i \
+        "SELECT i.kind_id, i.value, i.profile_id FROM _cdp.identifiers AS i \
          JOIN _cdp.identifier_kinds AS k ON k.kind_id OPERATOR(pg_catalog.=) i.kind_id \
-         LEFT JOIN _cdp.profiles AS p ON p.profile_id OPERATOR(pg_catalog.=) i.profile_id \
          WHERE i.namespace_id OPERATOR(pg_catalog.=) $1 AND i.value OPERATOR(pg_catalog.=) ANY (ARRAY[$2, $3, $4]) \
                AND ($5::pg_catalog.text IS NULL OR k.name OPERATOR(pg_catalog.=) $5) \
                AND (i.value OPERATOR(pg_catalog.=) $2 OR k.name OPERATOR(pg_catalog.=) \

@@ -24,6 +24,8 @@ enum View {
     Caller,
     /// What is committed now, even in a transaction with an older snapshot; cannot write.
     Latest,
+    /// The same; may lock rows.
+    LatestForUpdate,
 }
 
 /// Keeps the planner to index look-ups while cdp's own statements run: their plans are kept for the life of
@@ -103,6 +105,12 @@ impl Spi {
             (false, true) => View::Latest,
             (false, false) => View::Current,
         };
+        self.run(sql, params, view)
+    }
+
+    /// As [`Spi::query_known`], for a statement that locks the rows it returns.
+    pub fn query_known_for_update(&self, sql: &'static str, params: &[Param]) -> Result<Rows> {
+        let view = if super::session::has_transaction_snapshot() { View::LatestForUpdate } else { View::Current };
         self.run(sql, params, view)
     }
 
@@ -225,13 +233,13 @@ fn run_plan(plan: pg_sys::SPIPlanPtr, sql: &str, params: &[Param], view: View) -
     // for the call. SPI_tuptable belongs to this connection until it is finished.
     let code = unsafe {
         match view {
-            View::Latest => pg_sys::SPI_execute_snapshot(
+            View::Latest | View::LatestForUpdate => pg_sys::SPI_execute_snapshot(
                 plan,
                 values.as_mut_ptr(),
                 nulls.as_ptr(),
                 pg_sys::GetLatestSnapshot(),
                 std::ptr::null_mut(),
-                true,
+                view == View::Latest,
                 false,
                 0,
             ),

@@ -1,7 +1,9 @@
 //! What has to happen when a transaction or subtransaction ends.
 
+use crate::error::Result;
 use pgrx::pg_sys;
 use std::ffi::c_void;
+use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 
 /// Registers the callbacks; called once, when the library is loaded.
 pub fn register() {
@@ -9,6 +11,29 @@ pub fn register() {
     unsafe {
         pg_sys::RegisterXactCallback(Some(at_end), std::ptr::null_mut());
         pg_sys::RegisterSubXactCallback(Some(at_subtransaction_end), std::ptr::null_mut());
+    }
+}
+
+/// Runs `body` in a subtransaction. None, an error and a panic undo what it did and release the locks it took.
+/// Rows of statements must not leave it.
+pub fn nested<T>(body: impl FnOnce() -> Result<Option<T>>) -> Result<Option<T>> {
+    // SAFETY: the subtransaction is ended below in every case, and context and owner are put back, as Postgres'
+    // own procedural languages do.
+    unsafe {
+        let context = pg_sys::CurrentMemoryContext;
+        let owner = pg_sys::CurrentResourceOwner;
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::MemoryContextSwitchTo(context);
+        let outcome = catch_unwind(AssertUnwindSafe(body));
+        pg_sys::MemoryContextSwitchTo(context);
+        if matches!(outcome, Ok(Ok(Some(_)))) {
+            pg_sys::ReleaseCurrentSubTransaction();
+        } else {
+            pg_sys::RollbackAndReleaseCurrentSubTransaction();
+        }
+        pg_sys::MemoryContextSwitchTo(context);
+        pg_sys::CurrentResourceOwner = owner;
+        outcome.unwrap_or_else(|panic| resume_unwind(panic))
     }
 }
 

@@ -17,7 +17,7 @@ use crate::pg::spi::Spi;
 use cdp_profile::Traits;
 use cdp_state::{Calendar, State};
 use cdp_value::Timestamp;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Stores the events of people held by others, and what was brought to those people beside.
 pub fn append(
@@ -105,12 +105,8 @@ pub fn absorb(spi: &Spi, people: &mut [Person], now: Timestamp) -> Result<HashSe
     }
     let owners = owners(people);
     let mut brought: BTreeMap<i32, BTreeMap<i64, Attributes>> = BTreeMap::new();
-    let mut late = BTreeSet::new();
     while rows.advance() {
         if let Some(person) = owners.get(&rows.i64(0)?).and_then(|i| people.get_mut(*i)) {
-            if rows.i64(0)? != person.profile_id {
-                late.insert(rows.i64(0)?);
-            }
             merge(person, rows.i32(1)?, &rows.bytes(2)?)?;
             changed.insert(person.profile_id);
             if let Some(attributes) = Attributes::read(&rows, 3) {
@@ -126,23 +122,7 @@ pub fn absorb(spi: &Spi, people: &mut [Person], now: Timestamp) -> Result<HashSe
     for (namespace_id, brought) in brought {
         attributes::fold(spi, namespace_id, &brought, &HashSet::new(), now)?;
     }
-    adopt_identifiers(spi, people, &late)?;
     Ok(changed)
-}
-
-/// A profile that was merged while another transaction gave it an identifier still has it. That transaction has
-/// left its events here, under the merged profile; so whoever folds them in moves the identifier too.
-fn adopt_identifiers(spi: &Spi, people: &[Person], late: &BTreeSet<i64>) -> Result<()> {
-    for person in people {
-        let absorbed: Vec<i64> = person.absorbed.iter().copied().filter(|id| late.contains(id)).collect();
-        if !absorbed.is_empty() {
-            spi.execute(
-                "UPDATE _cdp.identifiers SET profile_id = $1 WHERE profile_id OPERATOR(pg_catalog.=) ANY ($2)",
-                &[Param::Int8(person.profile_id), Param::Int8Array(&absorbed)],
-            )?;
-        }
-    }
-    Ok(())
 }
 
 /// Positions of people by every profile id that is theirs.

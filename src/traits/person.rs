@@ -124,13 +124,13 @@ pub fn load(spi: &Spi, profile_ids: &[i64]) -> Result<Vec<Person>> {
 pub fn lock(spi: &Spi, profile_ids: &[i64]) -> Result<Vec<Person>> {
     spi.query(
         "SELECT profile_id, namespace_id, version, state, computed, due, created_at, absorbed FROM _cdp.profiles \
-         WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1) AND merged_into IS NULL ORDER BY profile_id FOR UPDATE SKIP LOCKED",
+         WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1) AND merged_into IS NULL ORDER BY profile_id FOR NO KEY UPDATE SKIP LOCKED",
         &[Param::Int8Array(profile_ids)],
     )?
     .map(Person::read)
 }
 
-/// Locks and loads people, waiting for whoever holds them, in key order.
+/// Locks and loads people, waiting for whoever holds them or gives them identifiers, in key order.
 pub fn lock_waiting(spi: &Spi, profile_ids: &[i64]) -> Result<Vec<Person>> {
     spi.query(
         "SELECT profile_id, namespace_id, version, state, computed, due, created_at, absorbed FROM _cdp.profiles \
@@ -144,7 +144,7 @@ pub fn lock_waiting(spi: &Spi, profile_ids: &[i64]) -> Result<Vec<Person>> {
 pub fn lock_whatever_state(spi: &Spi, profile_ids: &[i64]) -> Result<Vec<Person>> {
     spi.query(
         "SELECT profile_id, namespace_id, version, state, computed, due, created_at, absorbed FROM _cdp.profiles \
-         WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1) AND merged_into IS NULL ORDER BY profile_id FOR UPDATE",
+         WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1) AND merged_into IS NULL ORDER BY profile_id FOR NO KEY UPDATE",
         &[Param::Int8Array(profile_ids)],
     )?
     .map(|row| {

@@ -7,6 +7,7 @@ mod crash;
 mod delivery;
 mod documented;
 mod harness;
+mod identity_concurrency;
 mod identity_vectors;
 mod lifecycle;
 mod oracle;
