@@ -1,0 +1,58 @@
+-- Deliveries without workers: cdp.run_due() sends, what cannot be sent waits or becomes a dead letter.
+SET client_min_messages = warning;
+-- Nobody listens on port 9; the other host is not opened.
+SET cdp.http_allow_hosts = '127.0.0.1:9';
+SELECT key FROM cdp.define_destination('refusing', 'webhook', '{"url": "http://127.0.0.1:9/in"}');
+SELECT key FROM cdp.define_destination('private', 'webhook', '{"url": "http://127.0.0.1:10/in"}');
+SELECT destination FROM cdp.define_route('refusing', ARRAY['Order Completed'], 'total >= 10');
+SELECT destination FROM cdp.define_route('private', ARRAY['Order Completed']);
+SELECT count(*) FROM generate_series(1, 3) AS n, cdp.track('ada', 'Order Completed', jsonb_build_object('total', n * 8), message_id => 'm' || n);
+SELECT destination, kind, message_id, payload -> 'properties' AS properties, status, attempts FROM cdp.deliveries ORDER BY 1, 3;
+
+SELECT cdp.run_due() AS done;
+-- The first message of a person that failed holds back those behind it.
+SELECT destination, message_id, status, attempts, last_error FROM cdp.deliveries ORDER BY 1, 2;
+SELECT destination, message_id, reason, attempts, status FROM cdp.dead_letters ORDER BY 1, 2;
+SELECT key, delivered, retried, rejected, last_error FROM cdp.destinations ORDER BY 1;
+SELECT component, ok FROM cdp.health() WHERE component LIKE 'destination%' ORDER BY 1;
+
+-- Dead letters go back into the queue: all of a destination, those that a condition chooses, or some by id.
+SELECT cdp.retry_dead_letters('refusing');
+SELECT cdp.retry_dead_letters('private', $$message_id = 'm2'$$);
+SELECT cdp.retry_dead_letters(ARRAY(SELECT delivery_id FROM cdp.dead_letters WHERE message_id = 'm3'));
+SELECT destination, message_id, status FROM cdp.deliveries WHERE destination = 'private' ORDER BY 2;
+SELECT cdp.retry_dead_letters(filter => 'nonsense');
+
+-- A paused destination keeps receiving; nothing is tried.
+SELECT paused_reason FROM cdp.pause_destination('private', 'a pause');
+SELECT cdp.run_due() AS done;
+SELECT destination, message_id, status FROM cdp.deliveries WHERE destination = 'private' ORDER BY 2;
+
+-- Past events are sent again where routes want them, marked as replay.
+SELECT cdp.replay($$properties ->> 'total' = '24'$$, 'private');
+SELECT cdp.replay('true', since => '2100-01-01');
+SELECT message_id, replay FROM cdp.deliveries WHERE destination = 'private' AND replay;
+
+-- Mapping and transformation, tried and applied.
+CREATE FUNCTION public.shape(message jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+    IF message -> 'properties' ? 'bad' THEN RAISE EXCEPTION 'a bad one'; END IF;
+    IF message -> 'properties' ? 'unwanted' THEN RETURN NULL; END IF;
+    RETURN message || '{"shaped": true}';
+END
+$$;
+SELECT outcome, result, request, detail FROM cdp.try_route('private', '{"type": "track", "event": "X", "properties": {"a": 1}}', '{"set": {"properties.b": "$.properties.a"}}', 'public.shape');
+SELECT outcome, detail FROM cdp.try_route('private', '{"event": "X", "properties": {"bad": 1}}', transform => 'public.shape');
+SELECT outcome, detail FROM cdp.try_route('private', '{"event": "X", "properties": {"unwanted": 1}}', transform => 'public.shape');
+SELECT outcome, detail FROM cdp.try_route('private', '{"event": "X"}', '{"if": {"$eq": ["$.event", "Y"]}}');
+SELECT destination FROM cdp.define_route('refusing', ARRAY['X'], transform => 'public.shape');
+SELECT status FROM cdp.track('bob', 'X', '{"bad": 1}');
+SELECT status FROM cdp.track('cleo', 'X', '{"unwanted": 1}');
+SELECT cdp.run_due(5) > 0 AS done;
+SELECT reason, attempts, payload -> 'properties' AS properties FROM cdp.dead_letters WHERE destination = 'refusing';
+SELECT discarded FROM cdp.destinations WHERE key = 'refusing';
+
+-- Dropping a destination ends what waits for it.
+SELECT cdp.drop_route('private', ARRAY['Order Completed']);
+SELECT cdp.drop_destination('private');
+SELECT DISTINCT destination FROM cdp.deliveries;
