@@ -3,6 +3,7 @@
 use super::secrets::{self, Place};
 use super::targets::{self, Definition};
 use crate::error::{state, unknown_key, Error, Result};
+use crate::guc;
 use crate::namespaces::Namespace;
 use crate::pg::clock;
 use crate::pg::datum::Param;
@@ -10,6 +11,8 @@ use crate::pg::guard::warn;
 use crate::pg::spi::Spi;
 use crate::pg::{session, wake};
 use crate::traits::{catalog, define};
+use cdp_delivery::config::FieldKind;
+use cdp_delivery::ssrf::{check_url, AllowList};
 use cdp_delivery::{take_secrets, CatalogueEntry, ConfigError, Destination, Secrets};
 use serde_json::{Map, Value};
 
@@ -118,10 +121,25 @@ pub fn define(spi: &Spi, namespace: &Namespace, request: Request) -> Result<()> 
             error.hint.as_deref(),
         );
     }
+    warn_of_refused_urls(entry, &config, key);
     catalog::invalidate(spi)?;
     define::notice_routes(spi, namespace, announced_traits)?;
     wake::request();
     Ok(())
+}
+
+/// Says at once what would otherwise show in the dead letters.
+fn warn_of_refused_urls(entry: &CatalogueEntry, config: &Value, key: &str) {
+    let Ok(allowed) = AllowList::parse(&guc::http_allow_hosts()) else { return };
+    let fields = entry.fields.iter().filter(|field| field.kind == FieldKind::Url);
+    for url in fields.filter_map(|field| entry.config(config).text(field.name)) {
+        if let Err(error) = check_url(&url, &allowed) {
+            warn(
+                &format!("requests to \"{key}\" will be refused: {error}"),
+                Some("A superuser can open hosts with cdp.http_allow_hosts in postgresql.conf."),
+            );
+        }
+    }
 }
 
 /// The definition of this key.
