@@ -22,10 +22,12 @@ pub fn explain(spi: &Spi, profile_id: i64) -> Result<Vec<Vec<Field>>> {
              FROM _cdp.identity_demotions AS d JOIN _cdp.identifier_kinds AS k ON k.kind_id OPERATOR(pg_catalog.=) d.kind_id \
              WHERE d.profile_id OPERATOR(pg_catalog.=) $1 \
              UNION ALL \
-             SELECT s.split_at, 'split', k.name, s.value, s.other_profile_id, 'unmerge', NULL, \
-                    pg_catalog.format('kept apart from profile %s', s.other_profile_id) \
-             FROM _cdp.profile_splits AS s LEFT JOIN _cdp.identifier_kinds AS k ON k.kind_id OPERATOR(pg_catalog.=) s.kind_id \
-             WHERE s.profile_id OPERATOR(pg_catalog.=) $1 \
+             SELECT s.split_at, 'split', k.name, s.value, s.profile_id, 'unmerge', NULL, \
+                    pg_catalog.format('kept apart from profile %s', s.profile_id) \
+             FROM _cdp.profile_splits AS own JOIN _cdp.profile_splits AS s \
+                 ON s.profile_id OPERATOR(pg_catalog.=) own.other_profile_id AND s.other_profile_id OPERATOR(pg_catalog.=) own.profile_id \
+             LEFT JOIN _cdp.identifier_kinds AS k ON k.kind_id OPERATOR(pg_catalog.=) s.kind_id \
+             WHERE own.profile_id OPERATOR(pg_catalog.=) $1 \
          ) AS t ORDER BY t.at, t.what, t.kind, t.value",
         &[Param::Int8(profile_id)],
     )?

@@ -149,13 +149,15 @@ fn part(spi: &Spi, namespace: &Namespace, person: &Person, request: &Request, no
     let apart = restore_profile(spi, namespace, person, &told, &split, first_seen)?;
     move_identifiers(spi, namespace, &told, &split, apart)?;
     move_events(spi, &moving, apart)?;
-    keep_apart(spi, namespace, person.profile_id, apart, &request.part, now)?;
-    restore_memberships(spi, namespace, &[person.profile_id, apart])?;
-    backfill::rebuild_people(spi, namespace, &[person.profile_id, apart], &Cause::Identity)?;
-    Ok(match split.part {
+    let parted = match split.part {
         Side::Apart => Parted { person: person.profile_id, other: apart },
         Side::Kept => Parted { person: apart, other: person.profile_id },
-    })
+    };
+    move_splits(spi, person, &told, &split, apart)?;
+    keep_apart(spi, namespace, (parted.person, &request.rest), (parted.other, &request.part), now)?;
+    restore_memberships(spi, namespace, &[person.profile_id, apart])?;
+    backfill::rebuild_people(spi, namespace, &[person.profile_id, apart], &Cause::Identity)?;
+    Ok(parted)
 }
 
 /// How the person came to be, as the tables tell it.
@@ -377,24 +379,70 @@ fn move_events(spi: &Spi, moving: &[&Shared], apart: i64) -> Result<()> {
     Ok(())
 }
 
-/// Identity resolution does not bring the two together again.
-fn keep_apart(spi: &Spi, namespace: &Namespace, a: i64, b: i64, part: &Part, now: Timestamp) -> Result<()> {
-    let identifier = match part {
-        Part::Identifiers(identifiers) => identifiers.first(),
+/// Identity resolution does not bring the two together again. Each row says which identifier of the profile was
+/// meant, so that it follows that identifier when the profile is split in turn.
+fn keep_apart(spi: &Spi, namespace: &Namespace, rest: (i64, &Part), part: (i64, &Part), now: Timestamp) -> Result<()> {
+    let identifier = |part: &Part| match part {
+        Part::Identifiers(identifiers) => identifiers.first().cloned(),
         Part::Profile(_) | Part::Rest => None,
     };
+    let of_rest = identifier(rest.1);
+    let of_part = identifier(part.1);
+    let kind = |identifier: &Option<(i32, String)>| Param::OptionalInt4(identifier.as_ref().map(|i| i.0));
     spi.execute(
         "INSERT INTO _cdp.profile_splits (profile_id, other_profile_id, namespace_id, split_at, kind_id, value) \
-         VALUES ($1, $2, $3, $4, $5, $6), ($2, $1, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+         VALUES ($1, $2, $3, $4, $5, $6), ($2, $1, $3, $4, $7, $8) ON CONFLICT DO NOTHING",
         &[
-            Param::Int8(a),
-            Param::Int8(b),
+            Param::Int8(rest.0),
+            Param::Int8(part.0),
             Param::Int4(namespace.id),
             Param::Timestamp(now),
-            Param::OptionalInt4(identifier.map(|(kind, _)| *kind)),
-            Param::OptionalText(identifier.map(|(_, value)| value.as_str())),
+            kind(&of_rest),
+            Param::OptionalText(of_rest.as_ref().map(|i| i.1.as_str())),
+            kind(&of_part),
+            Param::OptionalText(of_part.as_ref().map(|i| i.1.as_str())),
         ],
     )?;
+    Ok(())
+}
+
+/// Splits made before go with the identifiers that they are about.
+fn move_splits(spi: &Spi, person: &Person, told: &Told, split: &Split, apart: i64) -> Result<()> {
+    let profile_ids: Vec<i64> = person.profile_ids().chain([apart]).collect();
+    let rows = spi
+        .query(
+            "SELECT profile_id, other_profile_id, kind_id, value FROM _cdp.profile_splits \
+             WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1) AND value IS NOT NULL",
+            &[Param::Int8Array(&profile_ids)],
+        )?
+        .map(|row| Ok((row.i64(0)?, row.i64(1)?, row.i32(2)?, row.text(3)?)))?;
+    let owners: HashMap<(i32, &str), i64> = told
+        .history
+        .identifiers
+        .iter()
+        .zip(&split.identifiers)
+        .map(|(i, side)| ((i.kind, i.value.as_str()), if *side == Side::Apart { apart } else { person.profile_id }))
+        .collect();
+    for (profile_id, other, kind, value) in rows {
+        let now_with = if profile_id == apart || split.profiles.contains(&profile_id) { apart } else { person.profile_id };
+        if let Some(owner) = owners.get(&(kind, value.as_str())).filter(|owner| **owner != now_with) {
+            let moved = [Param::Int8(profile_id), Param::Int8(other), Param::Int8(*owner)];
+            spi.execute(
+                "INSERT INTO _cdp.profile_splits (profile_id, other_profile_id, namespace_id, split_at, kind_id, value) \
+                 SELECT $3, $2, namespace_id, split_at, kind_id, value FROM _cdp.profile_splits \
+                     WHERE profile_id OPERATOR(pg_catalog.=) $1 AND other_profile_id OPERATOR(pg_catalog.=) $2 \
+                 UNION ALL SELECT $2, $3, namespace_id, split_at, kind_id, value FROM _cdp.profile_splits \
+                     WHERE profile_id OPERATOR(pg_catalog.=) $2 AND other_profile_id OPERATOR(pg_catalog.=) $1 \
+                 ON CONFLICT DO NOTHING",
+                &moved,
+            )?;
+            spi.execute(
+                "DELETE FROM _cdp.profile_splits WHERE (profile_id OPERATOR(pg_catalog.=) $1 AND other_profile_id OPERATOR(pg_catalog.=) $2) \
+                     OR (profile_id OPERATOR(pg_catalog.=) $2 AND other_profile_id OPERATOR(pg_catalog.=) $1)",
+                &moved[..2],
+            )?;
+        }
+    }
     Ok(())
 }
 
