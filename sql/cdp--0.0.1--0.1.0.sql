@@ -92,7 +92,7 @@ CREATE TABLE _cdp.profile_splits (
     PRIMARY KEY (profile_id, other_profile_id)
 );
 COMMENT ON TABLE _cdp.profile_splits IS 'Pairs split by hand, both ways; identity resolution keeps them apart, also whom they are merged into';
-COMMENT ON COLUMN _cdp.profile_splits.value IS 'The identifier that was split off; null: a whole profile';
+COMMENT ON COLUMN _cdp.profile_splits.value IS 'The identifier of the profile that was meant: when the profile is split again, the row goes with it';
 -- Events, the message ids already taken, and the messages that could not be taken.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
