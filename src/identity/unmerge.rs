@@ -424,7 +424,8 @@ fn move_splits(spi: &Spi, person: &Person, told: &Told, split: &Split, apart: i6
         .map(|(i, side)| ((i.kind, i.value.as_str()), if *side == Side::Apart { apart } else { person.profile_id }))
         .collect();
     for (profile_id, other, kind, value) in rows {
-        let now_with = if profile_id == apart || split.profiles.contains(&profile_id) { apart } else { person.profile_id };
+        let now_with =
+            if profile_id == apart || split.profiles.contains(&profile_id) { apart } else { person.profile_id };
         if let Some(owner) = owners.get(&(kind, value.as_str())).filter(|owner| **owner != now_with) {
             let moved = [Param::Int8(profile_id), Param::Int8(other), Param::Int8(*owner)];
             spi.execute(
