@@ -29,7 +29,7 @@ CREATE TABLE _cdp.segments (
     namespace_id integer NOT NULL,
     key text NOT NULL,
     name text,
-    rule text NOT NULL,
+    rule text,
     criteria jsonb,
     description text,
     sync_to text[] NOT NULL DEFAULT '{}',
@@ -40,6 +40,7 @@ CREATE TABLE _cdp.segments (
     UNIQUE (namespace_id, key)
 );
 COMMENT ON TABLE _cdp.segments IS 'Segments and audiences';
+COMMENT ON COLUMN _cdp.segments.rule IS 'Who is in it; null: the people on its list (_cdp.segment_lists)';
 
 CREATE TABLE _cdp.segment_members (
     profile_id bigint NOT NULL,
@@ -50,6 +51,32 @@ CREATE TABLE _cdp.segment_members (
 );
 CREATE INDEX segment_members_segment ON _cdp.segment_members (segment_id, profile_id);
 COMMENT ON TABLE _cdp.segment_members IS 'Who is in which segment, and since when';
+
+CREATE TABLE _cdp.segment_lists (
+    namespace_id integer NOT NULL,
+    value text NOT NULL,
+    kind_id integer NOT NULL,
+    segment_id integer NOT NULL,
+    added_at timestamptz NOT NULL,
+    PRIMARY KEY (namespace_id, value, kind_id, segment_id)
+);
+CREATE INDEX segment_lists_segment ON _cdp.segment_lists (segment_id);
+COMMENT ON TABLE _cdp.segment_lists IS 'Members of static segments as they were given: who is one follows from whom the identifier belongs to, also after merges and splits';
+COMMENT ON COLUMN _cdp.segment_lists.kind_id IS 'Kind of the identifier; 0: whatever kind somebody comes to be known by it; -1: the value is a profile id';
+
+CREATE SEQUENCE _cdp.list_change_id_seq CACHE 32;
+CREATE TABLE _cdp.list_changes (
+    namespace_id integer NOT NULL,
+    change_id bigint NOT NULL DEFAULT pg_catalog.nextval('_cdp.list_change_id_seq'::pg_catalog.regclass),
+    "values" text[] NOT NULL,
+    made_by xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
+    barrier xid8,
+    PRIMARY KEY (namespace_id, change_id)
+);
+ALTER SEQUENCE _cdp.list_change_id_seq OWNED BY _cdp.list_changes.change_id;
+COMMENT ON TABLE _cdp.list_changes IS 'Identifiers put on lists while nobody was known by them: transactions under way may have brought somebody without seeing the list';
+COMMENT ON COLUMN _cdp.list_changes.made_by IS 'The transaction that changed the list';
+COMMENT ON COLUMN _cdp.list_changes.barrier IS 'Transactions before this one may not have seen the list; set once the change is committed';
 
 CREATE TABLE _cdp.flags (
     flag_id integer NOT NULL DEFAULT pg_catalog.nextval('_cdp.definition_id_seq'::pg_catalog.regclass),

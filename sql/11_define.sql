@@ -16,12 +16,21 @@ CREATE VIEW cdp.trait_definitions AS
     FROM _cdp.traits AS t JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) t.namespace_id;
 COMMENT ON VIEW cdp.trait_definitions IS 'Computed traits';
 
+CREATE FUNCTION _cdp.member_counts() RETURNS TABLE (segment_id integer, members bigint)
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_member_counts';
+COMMENT ON FUNCTION _cdp.member_counts() IS 'How many people are in each segment now';
+REVOKE ALL ON FUNCTION _cdp.member_counts() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _cdp.member_counts() TO cdp_reader, cdp_writer, cdp_admin;
+
 CREATE VIEW cdp.segment_definitions AS
     SELECT n.name AS namespace, s.key, s.name, s.rule, s.criteria, s.description, s.sync_to,
-        (SELECT pg_catalog.count(*) FROM _cdp.segment_members AS m WHERE m.segment_id OPERATOR(pg_catalog.=) s.segment_id) AS members,
-        s.created_at, s.updated_at
-    FROM _cdp.segments AS s JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) s.namespace_id;
-COMMENT ON VIEW cdp.segment_definitions IS 'Segments and audiences, with how many people are in each';
+        COALESCE(c.members, 0) AS members, s.created_at, s.updated_at
+    FROM _cdp.segments AS s
+    JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) s.namespace_id
+    LEFT JOIN _cdp.member_counts() AS c ON c.segment_id OPERATOR(pg_catalog.=) s.segment_id;
+COMMENT ON VIEW cdp.segment_definitions IS 'Segments and audiences, with how many people are in each now; one without a rule is static: its members are listed';
 
 CREATE VIEW cdp.flags AS
     SELECT n.name AS namespace, f.key, f.rule, f.definition, f.description, f.created_at, f.updated_at

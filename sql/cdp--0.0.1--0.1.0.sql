@@ -358,7 +358,7 @@ CREATE TABLE _cdp.segments (
     namespace_id integer NOT NULL,
     key text NOT NULL,
     name text,
-    rule text NOT NULL,
+    rule text,
     criteria jsonb,
     description text,
     sync_to text[] NOT NULL DEFAULT '{}',
@@ -369,6 +369,7 @@ CREATE TABLE _cdp.segments (
     UNIQUE (namespace_id, key)
 );
 COMMENT ON TABLE _cdp.segments IS 'Segments and audiences';
+COMMENT ON COLUMN _cdp.segments.rule IS 'Who is in it; null: the people on its list (_cdp.segment_lists)';
 
 CREATE TABLE _cdp.segment_members (
     profile_id bigint NOT NULL,
@@ -379,6 +380,32 @@ CREATE TABLE _cdp.segment_members (
 );
 CREATE INDEX segment_members_segment ON _cdp.segment_members (segment_id, profile_id);
 COMMENT ON TABLE _cdp.segment_members IS 'Who is in which segment, and since when';
+
+CREATE TABLE _cdp.segment_lists (
+    namespace_id integer NOT NULL,
+    value text NOT NULL,
+    kind_id integer NOT NULL,
+    segment_id integer NOT NULL,
+    added_at timestamptz NOT NULL,
+    PRIMARY KEY (namespace_id, value, kind_id, segment_id)
+);
+CREATE INDEX segment_lists_segment ON _cdp.segment_lists (segment_id);
+COMMENT ON TABLE _cdp.segment_lists IS 'Members of static segments as they were given: who is one follows from whom the identifier belongs to, also after merges and splits';
+COMMENT ON COLUMN _cdp.segment_lists.kind_id IS 'Kind of the identifier; 0: whatever kind somebody comes to be known by it; -1: the value is a profile id';
+
+CREATE SEQUENCE _cdp.list_change_id_seq CACHE 32;
+CREATE TABLE _cdp.list_changes (
+    namespace_id integer NOT NULL,
+    change_id bigint NOT NULL DEFAULT pg_catalog.nextval('_cdp.list_change_id_seq'::pg_catalog.regclass),
+    "values" text[] NOT NULL,
+    made_by xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
+    barrier xid8,
+    PRIMARY KEY (namespace_id, change_id)
+);
+ALTER SEQUENCE _cdp.list_change_id_seq OWNED BY _cdp.list_changes.change_id;
+COMMENT ON TABLE _cdp.list_changes IS 'Identifiers put on lists while nobody was known by them: transactions under way may have brought somebody without seeing the list';
+COMMENT ON COLUMN _cdp.list_changes.made_by IS 'The transaction that changed the list';
+COMMENT ON COLUMN _cdp.list_changes.barrier IS 'Transactions before this one may not have seen the list; set once the change is committed';
 
 CREATE TABLE _cdp.flags (
     flag_id integer NOT NULL DEFAULT pg_catalog.nextval('_cdp.definition_id_seq'::pg_catalog.regclass),
@@ -811,12 +838,21 @@ CREATE VIEW cdp.trait_definitions AS
     FROM _cdp.traits AS t JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) t.namespace_id;
 COMMENT ON VIEW cdp.trait_definitions IS 'Computed traits';
 
+CREATE FUNCTION _cdp.member_counts() RETURNS TABLE (segment_id integer, members bigint)
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_member_counts';
+COMMENT ON FUNCTION _cdp.member_counts() IS 'How many people are in each segment now';
+REVOKE ALL ON FUNCTION _cdp.member_counts() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _cdp.member_counts() TO cdp_reader, cdp_writer, cdp_admin;
+
 CREATE VIEW cdp.segment_definitions AS
     SELECT n.name AS namespace, s.key, s.name, s.rule, s.criteria, s.description, s.sync_to,
-        (SELECT pg_catalog.count(*) FROM _cdp.segment_members AS m WHERE m.segment_id OPERATOR(pg_catalog.=) s.segment_id) AS members,
-        s.created_at, s.updated_at
-    FROM _cdp.segments AS s JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) s.namespace_id;
-COMMENT ON VIEW cdp.segment_definitions IS 'Segments and audiences, with how many people are in each';
+        COALESCE(c.members, 0) AS members, s.created_at, s.updated_at
+    FROM _cdp.segments AS s
+    JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) s.namespace_id
+    LEFT JOIN _cdp.member_counts() AS c ON c.segment_id OPERATOR(pg_catalog.=) s.segment_id;
+COMMENT ON VIEW cdp.segment_definitions IS 'Segments and audiences, with how many people are in each now; one without a rule is static: its members are listed';
 
 CREATE VIEW cdp.flags AS
     SELECT n.name AS namespace, f.key, f.rule, f.definition, f.description, f.created_at, f.updated_at
@@ -1282,6 +1318,95 @@ CREATE FUNCTION cdp.health() RETURNS TABLE (component text, ok boolean, detail t
 COMMENT ON FUNCTION cdp.health() IS 'What runs, what does not, and what to do about it';
 REVOKE ALL ON FUNCTION cdp.health() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.health() TO cdp_reader, pg_monitor;
+-- Segments whose members are listed by hand, and how segments overlap.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+CREATE FUNCTION cdp.define_static_segment(
+    key text,
+    ids text[] DEFAULT NULL,
+    description text DEFAULT NULL,
+    sync_to text[] DEFAULT '{}',
+    namespace text DEFAULT NULL
+) RETURNS cdp.segment_definitions
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_define_static_segment';
+COMMENT ON FUNCTION cdp.define_static_segment(text, text[], text, text[], text) IS 'Makes or changes a segment of listed people; ids, if given, become the whole list';
+REVOKE ALL ON FUNCTION cdp.define_static_segment(text, text[], text, text[], text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.define_static_segment(text, text[], text, text[], text) TO cdp_admin;
+
+CREATE FUNCTION cdp.add_members(
+    segment text,
+    ids text[],
+    kind text DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS bigint
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_add_members';
+COMMENT ON FUNCTION cdp.add_members(text, text[], text, text) IS 'Puts people on the list of a static segment; returns how many of the ids were not on it';
+REVOKE ALL ON FUNCTION cdp.add_members(text, text[], text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.add_members(text, text[], text, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp.add_members(text, text[], text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.remove_members(
+    segment text,
+    ids text[],
+    kind text DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS bigint
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_remove_members';
+COMMENT ON FUNCTION cdp.remove_members(text, text[], text, text) IS 'Takes people off the list of a static segment, whatever identifiers they are listed by; returns how many of the ids were on it';
+REVOKE ALL ON FUNCTION cdp.remove_members(text, text[], text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.remove_members(text, text[], text, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp.remove_members(text, text[], text, text) TO cdp_admin;
+
+CREATE FUNCTION _cdp.segment_overlap(a text, b text, namespace text) RETURNS TABLE (only_a bigint, only_b bigint, "both" bigint)
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_segment_overlap';
+COMMENT ON FUNCTION _cdp.segment_overlap(text, text, text) IS 'How many people are in one of two segments only, and in both';
+REVOKE ALL ON FUNCTION _cdp.segment_overlap(text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _cdp.segment_overlap(text, text, text) TO cdp_reader, cdp_writer, cdp_admin;
+
+CREATE FUNCTION cdp.segment_overlap(
+    a text,
+    b text,
+    namespace text DEFAULT NULL
+) RETURNS TABLE (members_a bigint, members_b bigint, only_a bigint, only_b bigint, "both" bigint, either bigint,
+                 share_of_a numeric, share_of_b numeric)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+        SELECT o.only_a OPERATOR(pg_catalog.+) o."both", o.only_b OPERATOR(pg_catalog.+) o."both", o.only_a, o.only_b, o."both",
+            o.only_a OPERATOR(pg_catalog.+) o.only_b OPERATOR(pg_catalog.+) o."both",
+            pg_catalog.round(o."both"::numeric OPERATOR(pg_catalog./) NULLIF(o.only_a OPERATOR(pg_catalog.+) o."both", 0), 4),
+            pg_catalog.round(o."both"::numeric OPERATOR(pg_catalog./) NULLIF(o.only_b OPERATOR(pg_catalog.+) o."both", 0), 4)
+        FROM _cdp.segment_overlap(a, b, namespace) AS o
+    $$;
+COMMENT ON FUNCTION cdp.segment_overlap(text, text, text) IS 'How many people two segments have in common now, and which share of each that is';
+REVOKE ALL ON FUNCTION cdp.segment_overlap(text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.segment_overlap(text, text, text) TO cdp_reader;
+GRANT EXECUTE ON FUNCTION cdp.segment_overlap(text, text, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp.segment_overlap(text, text, text) TO cdp_admin;
+
+CREATE VIEW cdp.segment_lists AS
+    SELECT n.name AS namespace, s.key AS segment,
+        CASE l.kind_id WHEN -1 THEN 'profile_id'::text ELSE k.name END AS kind, l.value,
+        CASE l.kind_id WHEN -1 THEN p.profile_id ELSE i.profile_id END AS profile_id, l.added_at
+    FROM _cdp.segment_lists AS l
+    JOIN _cdp.segments AS s ON s.segment_id OPERATOR(pg_catalog.=) l.segment_id
+    JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) l.namespace_id
+    LEFT JOIN _cdp.identifier_kinds AS k ON k.kind_id OPERATOR(pg_catalog.=) l.kind_id
+    LEFT JOIN _cdp.identifiers AS i ON i.namespace_id OPERATOR(pg_catalog.=) l.namespace_id
+        AND i.value OPERATOR(pg_catalog.=) l.value AND l.kind_id OPERATOR(pg_catalog.=) ANY (ARRAY[0, i.kind_id])
+    LEFT JOIN LATERAL (SELECT COALESCE(p.merged_into, p.profile_id) AS profile_id FROM _cdp.profiles AS p
+        WHERE l.kind_id OPERATOR(pg_catalog.=) -1
+            AND p.profile_id OPERATOR(pg_catalog.=) CASE WHEN l.kind_id OPERATOR(pg_catalog.=) -1 THEN l.value::bigint END) AS p ON true;
+COMMENT ON VIEW cdp.segment_lists IS 'Who is on the lists of static segments, as given, and whose identifier it is; profile_id is null while nobody is known by it';
+GRANT SELECT ON cdp.segment_lists TO cdp_reader, cdp_writer, cdp_admin;
 -- What a user sees of destinations, routes and deliveries. Secrets are never shown: a reference says where one
 -- is, "sealed" that one is here.
 SET LOCAL search_path = pg_catalog, pg_temp;
@@ -1618,6 +1743,8 @@ SELECT pg_catalog.pg_extension_config_dump('_cdp.definition_versions', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.traits', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.segments', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.segment_members', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.segment_lists', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.list_changes', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.flags', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.slots', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.destinations', '');
@@ -1635,6 +1762,7 @@ SELECT pg_catalog.pg_extension_config_dump('_cdp.quarantine_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.profile_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.pending_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.history_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.list_change_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.definition_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.slot_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.outbox_id_seq', '');

@@ -158,7 +158,7 @@ fn trait_row(spi: &Spi, namespace: &Namespace, key: &str) -> Result<Vec<Field>> 
 }
 
 /// A row of `cdp.segment_definitions`.
-fn segment_row(spi: &Spi, namespace: &Namespace, key: &str) -> Result<Vec<Field>> {
+pub fn segment_row(spi: &Spi, namespace: &Namespace, key: &str) -> Result<Vec<Field>> {
     spi.query(
         "SELECT s.name, s.rule, s.criteria, s.description, s.sync_to, \
              (SELECT pg_catalog.count(*) FROM _cdp.segment_members AS m WHERE m.segment_id OPERATOR(pg_catalog.=) s.segment_id), \
@@ -171,7 +171,7 @@ fn segment_row(spi: &Spi, namespace: &Namespace, key: &str) -> Result<Vec<Field>
             Field::Text(namespace.name.clone()),
             Field::Text(key.to_string()),
             Field::optional_text(row.optional_text(0)),
-            Field::Text(row.text(1)?),
+            Field::optional_text(row.optional_text(1)),
             Field::optional_jsonb(row.optional_jsonb(2)),
             Field::optional_text(row.optional_text(3)),
             Field::TextArray(row.text_array(4)),

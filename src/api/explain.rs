@@ -84,7 +84,7 @@ fn walk(expression: &Expr, catalog: &Catalog, context: &dyn Context, depth: i32,
             }
         }
         Expr::Segment(key) => {
-            if let Some(found) = catalog.segment_by_key(key) {
+            if let Some(found) = catalog.segment_by_key(key).filter(|found| !found.is_static) {
                 walk(&found.definition.expression, catalog, context, depth + 1, rows);
             }
         }

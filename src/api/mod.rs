@@ -7,6 +7,7 @@ pub mod ingest;
 pub mod metrics;
 pub mod operate;
 pub mod read;
+pub mod segments;
 
 use crate::error::{Error, Result};
 use crate::namespaces::{self, Namespace};

@@ -8,13 +8,13 @@ use crate::pg::clock;
 use crate::pg::datum::Param;
 use crate::pg::function::{Call, Field, Returned};
 use crate::pg::spi::Spi;
+use crate::segments::{lists, membership};
 use crate::traits::catalog::{self, Catalog, Definition};
 use crate::traits::context::PersonContext;
 use crate::traits::edges::{self, Edges};
 use crate::traits::person::Person;
 use crate::traits::{backfill, define};
 use cdp_value::{Timestamp, Value};
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
 pub fn now(_: &Call) -> Result<Returned> {
@@ -63,8 +63,11 @@ impl Reading {
         spi: &Spi,
         choose: impl Fn(&'a Catalog) -> Vec<&'a Definition>,
     ) -> Result<PersonContext<'a>> {
-        let needed: BTreeSet<usize> = choose(&self.catalog).iter().flat_map(|d| d.aggregates.iter().copied()).collect();
-        let needed: Vec<usize> = needed.into_iter().collect();
+        let chosen = choose(&self.catalog);
+        if chosen.iter().any(|definition| definition.needs_lists) {
+            lists::load(spi, &self.catalog, std::iter::once(&mut self.person))?;
+        }
+        let needed = Definition::aggregates(chosen.into_iter());
         self.edges = edges::read(spi, &self.catalog, std::iter::once((&self.person, self.at, needed.as_slice())))?;
         Ok(PersonContext::new(&self.catalog, &self.person, self.at, &self.calendar, &self.edges))
     }
@@ -189,7 +192,7 @@ pub fn in_segment(call: &Call) -> Result<Returned> {
         let namespace = namespace(spi, call, 2)?;
         let reading = Reading::of(spi, &namespace, &id)?;
         let catalog = Reading::catalog(spi, &namespace, reading.as_ref())?;
-        let position = segment_position(&catalog, &key)?;
+        let position = membership::position(&catalog, &key)?;
         let Some(mut reading) = reading else {
             return Ok(Field::Bool(false));
         };
@@ -200,18 +203,6 @@ pub fn in_segment(call: &Call) -> Result<Returned> {
         Ok(Field::Bool(is_member))
     })
     .map(Returned::Value)
-}
-
-fn segment_position(catalog: &Catalog, key: &str) -> Result<usize> {
-    catalog
-        .segment_position(key)
-        .ok_or_else(|| crate::error::unknown_key("segment", key, catalog.segments.iter().map(|s| s.key.as_str())))
-}
-
-/// Since when somebody is in a segment: as stored, or, where time alone brought them in and the worker has not
-/// been there yet, the instant at which that was due.
-fn since(person: &Person, segment_id: i32, at: Timestamp) -> Timestamp {
-    person.memberships.get(&segment_id).copied().unwrap_or_else(|| person.due.map_or(at, |due| due.min(at)))
 }
 
 /// `cdp.segments(id, namespace)`
@@ -226,71 +217,13 @@ pub fn segments(call: &Call) -> Result<Returned> {
             .segments
             .iter()
             .filter(|segment| context.holds(&segment.definition))
-            .map(|segment| (segment.key.clone(), since(context.person, segment.id, context.at)))
+            .map(|segment| (segment.key.clone(), membership::since(context.person, segment.id, context.at)))
             .collect();
         context.check()?;
         rows.sort();
         Ok(rows)
     })?;
     Ok(Returned::Rows(rows.into_iter().map(|(key, at)| vec![Field::Text(key), Field::Timestamp(at)]).collect()))
-}
-
-/// `cdp.members(segment, namespace)`: everybody in it now.
-pub fn members(call: &Call) -> Result<Returned> {
-    let key = required(call, 0, "segment")?;
-    Spi::connect(true, |spi| {
-        let namespace = namespace(spi, call, 1)?;
-        let catalog = catalog::current(spi, &namespace)?;
-        let position = segment_position(&catalog, &key)?;
-        let Some(segment) = catalog.segments.get(position) else { return Ok(Vec::new()) };
-        let at = clock::now()?;
-        let mut members: std::collections::BTreeMap<i64, Timestamp> = spi
-            .query(
-                "SELECT profile_id, since FROM _cdp.segment_members WHERE segment_id OPERATOR(pg_catalog.=) $1",
-                &[Param::Int4(segment.id)],
-            )?
-            .map(|row| Ok((row.i64(0)?, row.timestamp(1)?)))?
-            .into_iter()
-            .collect();
-        // Those that time, a definition or another transaction may have changed are asked themselves.
-        let unsure = backfill::unsettled(spi, &namespace, catalog.version, at)?;
-        for chunk in unsure.chunks(1_000) {
-            let (catalog, people) = backfill::read_people(spi, &namespace, chunk)?;
-            let Some(segment) = catalog.segment_by_key(&key) else { continue };
-            let calendar = catalog.calendar();
-            let edges = edges::read(
-                spi,
-                &catalog,
-                people.iter().map(|person| (person, person.instant(at), segment.definition.aggregates.as_slice())),
-            )?;
-            for person in &people {
-                let context = PersonContext::new(&catalog, person, person.instant(at), &calendar, &edges);
-                if context.holds(&segment.definition) {
-                    members.entry(person.profile_id).or_insert_with(|| since(person, segment.id, at));
-                } else {
-                    members.remove(&person.profile_id);
-                }
-                context.check()?;
-            }
-        }
-        let ids: Vec<i64> = members.keys().copied().collect();
-        let user_ids: std::collections::HashMap<i64, String> = spi
-            .query(
-                "SELECT DISTINCT ON (profile_id) profile_id, value FROM _cdp.identifiers \
-                 WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1) AND kind_id OPERATOR(pg_catalog.=) 1 ORDER BY profile_id, linked_at, value",
-                &[Param::Int8Array(&ids)],
-            )?
-            .map(|row| Ok((row.i64(0)?, row.text(1)?)))?
-            .into_iter()
-            .collect();
-        Ok(members
-            .into_iter()
-            .map(|(id, since)| {
-                vec![Field::Int8(id), Field::optional_text(user_ids.get(&id).cloned()), Field::Timestamp(since)]
-            })
-            .collect())
-    })
-    .map(Returned::Rows)
 }
 
 /// `cdp.profile(id, namespace)`

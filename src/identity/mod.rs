@@ -29,6 +29,8 @@ pub struct IdentityChanges {
     pub created: HashSet<i64>,
     /// Profiles that others were merged into.
     pub merged: HashSet<i64>,
+    /// Profiles that were given another identifier.
+    pub linked: HashSet<i64>,
 }
 
 /// The person of each message, or why it has none.
@@ -96,6 +98,7 @@ pub fn resolve(spi: &Spi, namespace: &Namespace, batch: &[Arrived], now: Timesta
                 resolved.changes.merged.insert(ids.of(plan.resolved(merge.survivor)));
             }
         }
+        resolved.changes.linked = plan.links.iter().map(|link| ids.of(plan.resolved(link.profile))).collect();
         return Ok(resolved);
     }
     Err(crate::error::Error::new("40001", "could not agree on a person with concurrent sessions")

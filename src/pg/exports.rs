@@ -32,7 +32,12 @@ functions! {
     cdp_sent_traits, pg_finfo_cdp_sent_traits => crate::api::read::sent_traits;
     cdp_in_segment, pg_finfo_cdp_in_segment => crate::api::read::in_segment;
     cdp_segments, pg_finfo_cdp_segments => crate::api::read::segments;
-    cdp_members, pg_finfo_cdp_members => crate::api::read::members;
+    cdp_members, pg_finfo_cdp_members => crate::api::segments::members;
+    cdp_member_counts, pg_finfo_cdp_member_counts => crate::api::segments::member_counts;
+    cdp_segment_overlap, pg_finfo_cdp_segment_overlap => crate::api::segments::overlap;
+    cdp_define_static_segment, pg_finfo_cdp_define_static_segment => crate::api::segments::define_static_segment;
+    cdp_add_members, pg_finfo_cdp_add_members => crate::api::segments::add_members;
+    cdp_remove_members, pg_finfo_cdp_remove_members => crate::api::segments::remove_members;
     cdp_profile, pg_finfo_cdp_profile => crate::api::read::profile;
     cdp_history, pg_finfo_cdp_history => crate::api::read::history;
     cdp_decide, pg_finfo_cdp_decide => crate::api::read::decide;

@@ -1,3 +1,5 @@
-//! Stage 9: entering and leaving segments.
+//! Stage 9: entering and leaving segments, those that have a rule and those whose members are listed.
 
+pub mod lists;
+pub mod membership;
 pub mod transition;

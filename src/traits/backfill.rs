@@ -20,6 +20,7 @@ use crate::namespaces::{self, Namespace};
 use crate::pg::clock;
 use crate::pg::datum::Param;
 use crate::pg::spi::Spi;
+use crate::segments::lists;
 use cdp_expr::Expr;
 use cdp_state::{Calendar, State};
 use cdp_value::{Timestamp, Value};
@@ -290,6 +291,7 @@ pub fn unsettled(spi: &Spi, namespace: &Namespace, version: i32, now: Timestamp)
         .map(|row| row.i64(0))?,
     );
     ids.extend(groups::unsettled(spi, namespace.id)?);
+    ids.extend(lists::unsettled(spi, namespace.id)?);
     let sweeping =
         spi.query("SELECT 1 FROM _cdp.sweeps WHERE namespace_id OPERATOR(pg_catalog.=) $1", &[id])?.processed;
     if sweeping > 0 {
@@ -321,7 +323,9 @@ pub fn evaluate_once(
     fill(spi, &extended.catalog, &calendar, &mut people)?;
     person::load_traits(spi, &mut people)?;
     person::load_groups(spi, &mut people)?;
-    person::load_memberships(spi, &mut people)?;
+    if extended.definition.needs_lists {
+        lists::load(spi, &extended.catalog, people.iter_mut())?;
+    }
     let edges = edges::read(
         spi,
         &extended.catalog,

@@ -14,7 +14,7 @@ use crate::pg::cache;
 use crate::pg::clock;
 use crate::pg::datum::Param;
 use crate::pg::spi::Spi;
-use cdp_expr::{Aggregate, Expr};
+use cdp_expr::{Aggregate, Catalog as _, Expr};
 use cdp_state::{SlotSpec, Zoned};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
@@ -30,12 +30,13 @@ pub struct Trait {
     pub definition: Definition,
 }
 
-/// A segment. A manual one has no rule: people are added and removed by hand.
+/// A segment. A static one has no rule: its members are listed (`segments::lists`), and its expression is itself.
 pub struct Segment {
     pub id: i32,
     pub key: String,
     pub name: String,
     pub sync_to: Vec<String>,
+    pub is_static: bool,
     pub definition: Definition,
 }
 
@@ -50,6 +51,16 @@ pub struct Definition {
     pub aggregates: Vec<usize>,
     pub needs_profile: bool,
     pub needs_groups: bool,
+    /// Whether the lists of static segments decide it.
+    pub needs_lists: bool,
+}
+
+impl Definition {
+    /// What the given definitions need, each aggregate once.
+    pub fn aggregates<'a>(definitions: impl Iterator<Item = &'a Definition>) -> Vec<usize> {
+        let all: BTreeSet<usize> = definitions.flat_map(|definition| definition.aggregates.iter().copied()).collect();
+        all.into_iter().collect()
+    }
 }
 
 /// One event source and property in the state of a profile.
@@ -101,6 +112,8 @@ pub struct Catalog {
     by_profile: Touched,
     /// Touched by the mere existence of a person.
     by_existence: Touched,
+    /// Touched by an identifier that a person comes to have.
+    by_identity: Touched,
     trait_index: HashMap<String, usize>,
     segment_index: HashMap<String, usize>,
     aggregate_index: HashMap<Aggregate, usize>,
@@ -208,6 +221,8 @@ struct Row {
     sync_to: Vec<String>,
     /// Whether it is a measurement: a number or a list.
     is_measure: bool,
+    /// Whether it is a static segment.
+    is_static: bool,
 }
 
 fn parse(what: &str, key: &str, text: &str) -> Result<Expr> {
@@ -236,7 +251,7 @@ fn load(spi: &Spi, namespace_id: i32) -> Result<Catalog> {
             let expression = parse("trait", &key, &row.text(3)?)?;
             let is_measure = matches!(row.text(4)?.as_str(), "number" | "list");
             let (id, version) = (row.i32(0)?, row.i32(2)?);
-            Ok(Row { id, version, expression, name: String::new(), sync_to: Vec::new(), is_measure, key })
+            Ok(Row { id, version, expression, name: String::new(), sync_to: Vec::new(), is_measure, is_static: false, key })
         })?;
     let segments = spi
         .query_latest(
@@ -246,10 +261,15 @@ fn load(spi: &Spi, namespace_id: i32) -> Result<Catalog> {
         )?
         .map(|row| {
             let key = row.text(1)?;
-            let expression = parse("segment", &key, &row.text(3)?)?;
+            let rule = row.optional_text(3);
+            let is_static = rule.is_none();
+            let expression = match rule {
+                Some(rule) => parse("segment", &key, &rule)?,
+                None => Expr::Segment(key.clone()),
+            };
             let name = row.optional_text(4).unwrap_or_else(|| key.clone());
             let (id, version) = (row.i32(0)?, row.i32(2)?);
-            Ok(Row { id, version, expression, name, sync_to: row.text_array(5), is_measure: false, key })
+            Ok(Row { id, version, expression, name, sync_to: row.text_array(5), is_measure: false, is_static, key })
         })?;
     let slots = spi
         .query_latest(
@@ -275,7 +295,7 @@ fn load(spi: &Spi, namespace_id: i32) -> Result<Catalog> {
             let key = row.text(1)?;
             let expression = parse("flag", &key, &row.text(3)?)?;
             let (id, version) = (row.i32(0)?, row.i32(2)?);
-            Ok(Row { id, version, expression, name: String::new(), sync_to: Vec::new(), is_measure: false, key })
+            Ok(Row { id, version, expression, name: String::new(), sync_to: Vec::new(), is_measure: false, is_static: false, key })
         })?;
     let routes = crate::delivery::routes::load(spi, namespace_id)?;
 
@@ -298,6 +318,7 @@ fn load(spi: &Spi, namespace_id: i32) -> Result<Catalog> {
         by_any_event: Touched::default(),
         by_profile: Touched::default(),
         by_existence: Touched::default(),
+        by_identity: Touched::default(),
         trait_index: traits.iter().enumerate().map(|(i, t)| (t.key.clone(), i)).collect(),
         segment_index: segments.iter().enumerate().map(|(i, s)| (s.key.clone(), i)).collect(),
         aggregate_index: HashMap::new(),
@@ -308,7 +329,7 @@ fn load(spi: &Spi, namespace_id: i32) -> Result<Catalog> {
     }
     let names = Names {
         traits: traits.iter().map(|t| (t.key.clone(), t.expression.clone())).collect(),
-        segments: segments.iter().map(|s| (s.key.clone(), s.expression.clone())).collect(),
+        segments: segments.iter().map(|s| (s.key.clone(), (!s.is_static).then(|| s.expression.clone()))).collect(),
         events: Vec::new(),
     };
     for row in traits {
@@ -326,7 +347,8 @@ fn load(spi: &Spi, namespace_id: i32) -> Result<Catalog> {
         catalog.register(&definition, |touched| {
             touched.segments.insert(index);
         });
-        catalog.segments.push(Segment { id: row.id, key: row.key, name: row.name, sync_to: row.sync_to, definition });
+        let Row { id, key, name, sync_to, is_static, .. } = row;
+        catalog.segments.push(Segment { id, key, name, sync_to, is_static, definition });
     }
     for index in 0..catalog.routes.len() {
         let filter = catalog.routes.get(index).and_then(|route| route.filter.clone());
@@ -368,7 +390,8 @@ fn touched_by_existence(catalog: &Catalog) -> Result<Touched> {
 /// The names that expressions may use.
 pub struct Names {
     pub traits: HashMap<String, Expr>,
-    pub segments: HashMap<String, Expr>,
+    /// None for the rule of a static segment.
+    pub segments: HashMap<String, Option<Expr>>,
     pub events: Vec<String>,
 }
 
@@ -378,7 +401,11 @@ impl cdp_expr::Catalog for Names {
     }
 
     fn segment_rule(&self, key: &str) -> Option<&Expr> {
-        self.segments.get(key)
+        self.segments.get(key).and_then(Option::as_ref)
+    }
+
+    fn is_static_segment(&self, key: &str) -> bool {
+        matches!(self.segments.get(key), Some(None))
     }
 
     fn trait_names(&self) -> Vec<String> {
@@ -412,7 +439,8 @@ impl Catalog {
         }
         let needs_profile = !inlined.profile_references().is_empty();
         let needs_groups = inlined.uses_group();
-        Ok(Definition { version, expression, inlined, aggregates, needs_profile, needs_groups })
+        let needs_lists = inlined.segment_references().into_iter().any(|key| names.is_static_segment(key));
+        Ok(Definition { version, expression, inlined, aggregates, needs_profile, needs_groups, needs_lists })
     }
 
     fn register(&mut self, definition: &Definition, insert: impl Fn(&mut Touched)) {
@@ -426,6 +454,9 @@ impl Catalog {
         }
         if definition.needs_profile || definition.needs_groups {
             insert(&mut self.by_profile);
+        }
+        if definition.needs_lists {
+            insert(&mut self.by_identity);
         }
     }
 
@@ -457,6 +488,16 @@ impl Catalog {
     /// What a change of a person's traits or groups touches.
     pub fn profile_change(&self) -> &Touched {
         &self.by_profile
+    }
+
+    /// What an identifier that a person comes to have touches.
+    pub fn identity_change(&self) -> &Touched {
+        &self.by_identity
+    }
+
+    /// Whether there are static segments.
+    pub fn has_lists(&self) -> bool {
+        self.segments.iter().any(|segment| segment.is_static)
     }
 
     pub fn trait_by_key(&self, key: &str) -> Option<&Trait> {
@@ -496,7 +537,11 @@ impl Catalog {
     pub fn names(&self, events: Vec<String>) -> Names {
         Names {
             traits: self.traits.iter().map(|t| (t.key.clone(), t.definition.expression.clone())).collect(),
-            segments: self.segments.iter().map(|s| (s.key.clone(), s.definition.expression.clone())).collect(),
+            segments: self
+                .segments
+                .iter()
+                .map(|s| (s.key.clone(), (!s.is_static).then(|| s.definition.expression.clone())))
+                .collect(),
             events,
         }
     }
@@ -527,6 +572,7 @@ impl Catalog {
             by_any_event: Touched::default(),
             by_profile: Touched::default(),
             by_existence: Touched::default(),
+            by_identity: Touched::default(),
             trait_index: self.trait_index.clone(),
             segment_index: self.segment_index.clone(),
             aggregate_index: HashMap::new(),
@@ -565,6 +611,7 @@ impl Catalog {
                 key: found.key.clone(),
                 name: found.name.clone(),
                 sync_to: Vec::new(),
+                is_static: found.is_static,
                 definition,
             });
         }

@@ -158,7 +158,10 @@ impl Context for PersonContext<'_> {
     }
 
     fn segment(&self, key: &str) -> bool {
-        self.catalog.segment_by_key(key).is_some_and(|found| self.holds(&found.definition))
+        self.catalog.segment_by_key(key).is_some_and(|found| match found.is_static {
+            true => self.person.lists.contains(&found.id),
+            false => self.holds(&found.definition),
+        })
     }
 
     fn profile(&self, path: &[String]) -> Value {

@@ -8,6 +8,7 @@ use crate::pg::clock;
 use crate::pg::datum::Param;
 use crate::pg::guard::warn;
 use crate::pg::spi::Spi;
+use crate::segments::lists;
 use cdp_expr::{Checked, Expr, ExprError, Kind};
 use std::rc::Rc;
 
@@ -142,7 +143,8 @@ pub fn change_timezone(spi: &Spi, namespace: &Namespace) -> Result<()> {
 pub struct New<'a> {
     pub what: Defined,
     pub key: &'a str,
-    pub checked: &'a Checked,
+    /// None for a static segment.
+    pub expression: Option<&'a Expr>,
 }
 
 /// Stores what a changed set of definitions needs: slots, version, and the work of bringing people up to
@@ -160,12 +162,12 @@ pub fn change(
     if let Some(new) = &new {
         match new.what {
             Defined::Trait => {
-                names.traits.insert(new.key.to_string(), new.checked.expr.clone());
+                names.traits.extend(new.expression.map(|expression| (new.key.to_string(), expression.clone())));
             }
             Defined::Segment => {
-                names.segments.insert(new.key.to_string(), new.checked.expr.clone());
+                names.segments.insert(new.key.to_string(), new.expression.cloned());
             }
-            Defined::Flag => rules.push(new.checked.expr.clone()),
+            Defined::Flag => rules.extend(new.expression.cloned()),
         }
     }
     match dropped {
@@ -183,7 +185,7 @@ pub fn change(
     rules.extend(catalog.flags.iter().filter(|f| !replaced(&f.key)).map(|f| f.definition.expression.clone()));
     rules.extend(catalog.routes.iter().filter_map(|r| r.filter.clone()));
     rules.extend(names.traits.values().cloned());
-    rules.extend(names.segments.values().cloned());
+    rules.extend(names.segments.values().flatten().cloned());
     let inlined: Vec<Expr> = rules.iter().map(|rule| rule.inline(&names)).collect();
 
     let version = catalog::next_version(spi, namespace)?;
@@ -191,8 +193,11 @@ pub fn change(
     store(version)?;
     catalog::invalidate(spi)?;
     // Flags and routes are answered when somebody asks: people only need what is new in their state.
+    // So are lists: whoever is put on one is looked at then.
     let is_stored = |what: Defined| what != Defined::Flag;
-    let changes_values = new.as_ref().is_some_and(|n| is_stored(n.what)) || dropped.is_some_and(|d| is_stored(d.0));
+    let changes =
+        |new: &New| is_stored(new.what) && (new.expression.is_some() || catalog.segment_by_key(new.key).is_some());
+    let changes_values = new.as_ref().is_some_and(changes) || dropped.is_some_and(|d| is_stored(d.0));
     if changes_values || made {
         backfill::start(spi, namespace, version)?;
     }
@@ -210,6 +215,8 @@ pub fn tell_warnings(checked: &Checked) {
 pub fn refuse_if_used(catalog: &Catalog, what: Defined, key: &str) -> Result<()> {
     let mut users: Vec<String> = catalog
         .definitions()
+        // A static segment is its own expression.
+        .filter(|(kind, user, _)| (*kind, *user) != (what.as_str(), key))
         .filter(|(_, _, definition)| match what {
             Defined::Trait => definition.expression.trait_references().contains(&key),
             Defined::Segment => definition.expression.segment_references().contains(&key),
@@ -266,7 +273,14 @@ pub fn define_trait(spi: &Spi, namespace: &Namespace, key: &str, text: &str, des
     };
     match catalog.trait_by_key(key) {
         Some(found) if found.definition.expression == checked.expr => write(found.definition.version),
-        _ => change(spi, namespace, &catalog, Some(New { what: Defined::Trait, key, checked: &checked }), None, write),
+        _ => change(
+            spi,
+            namespace,
+            &catalog,
+            Some(New { what: Defined::Trait, key, expression: Some(&checked.expr) }),
+            None,
+            write,
+        ),
     }
 }
 
@@ -323,14 +337,57 @@ pub fn define_segment(spi: &Spi, namespace: &Namespace, request: &SegmentRequest
             write(found.definition.version)?;
             catalog::invalidate(spi)
         }
-        _ => change(
+        found => change(
             spi,
             namespace,
             &catalog,
-            Some(New { what: Defined::Segment, key: request.key, checked: &checked }),
+            Some(New { what: Defined::Segment, key: request.key, expression: Some(&checked.expr) }),
             None,
-            write,
+            |version| {
+                if let Some(found) = found.filter(|found| found.is_static) {
+                    lists::clear(spi, found.id)?;
+                }
+                write(version)
+            },
         ),
+    }
+}
+
+/// Stores a segment whose members are listed; the list of one that is there stays.
+pub fn define_static_segment(
+    spi: &Spi,
+    namespace: &Namespace,
+    key: &str,
+    description: Option<&str>,
+    sync_to: &[String],
+) -> Result<()> {
+    let catalog = lock(spi, namespace)?;
+    crate::delivery::routes::check_destinations(spi, namespace, sync_to)?;
+    let sync_to: Vec<&str> = sync_to.iter().map(String::as_str).collect();
+    let now = clock::real();
+    let write = |version: i32| {
+        spi.execute(
+            "INSERT INTO _cdp.segments (namespace_id, key, description, sync_to, version, created_at, updated_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $6) \
+             ON CONFLICT (namespace_id, key) DO UPDATE SET name = NULL, rule = NULL, criteria = NULL, description = EXCLUDED.description, \
+                 sync_to = EXCLUDED.sync_to, version = EXCLUDED.version, updated_at = EXCLUDED.updated_at",
+            &[
+                Param::Int4(namespace.id),
+                Param::Text(key),
+                Param::OptionalText(description),
+                Param::TextArray(&sync_to),
+                Param::Int4(version),
+                Param::Timestamp(now),
+            ],
+        )
+        .map(|_| ())
+    };
+    match catalog.segment_by_key(key) {
+        Some(found) if found.is_static => {
+            write(found.definition.version)?;
+            catalog::invalidate(spi)
+        }
+        _ => change(spi, namespace, &catalog, Some(New { what: Defined::Segment, key, expression: None }), None, write),
     }
 }
 
@@ -341,8 +398,14 @@ pub fn define_flag(spi: &Spi, namespace: &Namespace, key: &str, rule: &str, desc
     tell_warnings(&checked);
     let rule = cdp_expr::print(&checked.expr);
     let now = clock::real();
-    change(spi, namespace, &catalog, Some(New { what: Defined::Flag, key, checked: &checked }), None, |version| {
-        spi.execute(
+    change(
+        spi,
+        namespace,
+        &catalog,
+        Some(New { what: Defined::Flag, key, expression: Some(&checked.expr) }),
+        None,
+        |version| {
+            spi.execute(
                 "INSERT INTO _cdp.flags (namespace_id, key, rule, description, version, created_at, updated_at) \
                  VALUES ($1, $2, $3, $4, $5, $6, $6) \
                  ON CONFLICT (namespace_id, key) DO UPDATE SET rule = EXCLUDED.rule, description = EXCLUDED.description, \
@@ -357,7 +420,8 @@ pub fn define_flag(spi: &Spi, namespace: &Namespace, key: &str, rule: &str, desc
                 ],
             )
             .map(|_| ())
-    })
+        },
+    )
 }
 
 /// Drops a trait, segment or flag that nobody uses.
@@ -384,6 +448,7 @@ pub fn drop(spi: &Spi, namespace: &Namespace, what: Defined, key: &str) -> Resul
             Defined::Segment => spi.execute(
                 "WITH gone AS (DELETE FROM _cdp.segments WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) $2 \
                      RETURNING segment_id), \
+                 lists AS (DELETE FROM _cdp.segment_lists AS l USING gone WHERE l.segment_id OPERATOR(pg_catalog.=) gone.segment_id), \
                  left_behind AS (DELETE FROM _cdp.segment_members AS m USING gone WHERE m.segment_id OPERATOR(pg_catalog.=) gone.segment_id \
                      RETURNING m.profile_id) \
                  INSERT INTO _cdp.history (namespace_id, profile_id, at, what, key, old, new, cause) \

@@ -14,7 +14,7 @@ use crate::ingest::Accepted;
 use crate::namespaces::Namespace;
 use crate::pg::session;
 use crate::pg::spi::Spi;
-use crate::segments::transition;
+use crate::segments::{lists, transition};
 use cdp_message::{Document, MessageType};
 use cdp_state::Calendar;
 use cdp_value::{Timestamp, Value};
@@ -107,6 +107,8 @@ struct People {
     created: HashSet<i64>,
     /// People that others were merged into.
     merged: HashSet<i64>,
+    /// People that were given another identifier.
+    linked: HashSet<i64>,
 }
 
 fn take(
@@ -135,6 +137,13 @@ fn take(
     let (brought_to_others, brought) = attributes::of_batch(batch).into_iter().partition(|(id, _)| others.contains(id));
     let attributes_changed = attributes::fold(spi, namespace.id, &brought, &created, now)?;
     evaluate::load_references(spi, &settled.catalog, &mut held)?;
+    let is_other =
+        |id: &i64| identity.created.contains(id) || identity.linked.contains(id) || identity.merged.contains(id);
+    lists::load(
+        spi,
+        &settled.catalog,
+        held.iter_mut().filter(|person| is_other(&person.profile_id) || settled.has_changed(person)),
+    )?;
     Ok(People {
         held,
         others,
@@ -143,6 +152,7 @@ fn take(
         settled,
         created,
         merged: identity.merged.clone(),
+        linked: identity.linked.clone(),
     })
 }
 
@@ -178,6 +188,9 @@ fn fold(
     for (person, task) in people.held.iter().zip(&mut tasks) {
         if people.created.contains(&person.profile_id) {
             widen(task, catalog.existence());
+        }
+        if people.linked.contains(&person.profile_id) {
+            widen(task, catalog.identity_change());
         }
     }
     for event in events {

@@ -33,6 +33,8 @@ pub enum Cause {
     Time,
     /// A definition that was made or changed.
     Definition,
+    /// The list of a static segment.
+    List,
     /// An identity that was merged or split.
     Identity,
     /// `cdp.rebuild`.
@@ -45,6 +47,7 @@ impl Cause {
             Cause::Message(id) => format!("message {id}"),
             Cause::Time => "time".to_string(),
             Cause::Definition => "definition".to_string(),
+            Cause::List => "list".to_string(),
             Cause::Identity => "identity".to_string(),
             Cause::Rebuild => "rebuild".to_string(),
         }
@@ -220,6 +223,13 @@ pub fn load_references(spi: &Spi, catalog: &Catalog, people: &mut [Person]) -> R
     }
     if !catalog.segments.is_empty() {
         person::load_memberships(spi, people)?;
+    }
+    if catalog.has_lists() {
+        // Who is in a static segment is on its list, unless the person or the list is another one since.
+        for person in people.iter_mut() {
+            let is_listed = |id: &&i32| catalog.segments.iter().any(|s| s.is_static && s.id == **id);
+            person.lists = person.memberships.keys().filter(is_listed).copied().collect();
+        }
     }
     Ok(())
 }

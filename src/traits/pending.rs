@@ -1,7 +1,7 @@
 //! Events, traits and groups of people whose row another transaction holds: kept beside it as a state of their
 //! own, added by readers, and folded in for good by the next writer or the worker. Nobody waits.
 
-use super::catalog::Catalog;
+use super::catalog::{self, Catalog};
 use super::edges;
 use super::engine::Event;
 use super::evaluate::Cause;
@@ -14,6 +14,7 @@ use crate::namespaces::{self, Namespace};
 use crate::pg::clock;
 use crate::pg::datum::Param;
 use crate::pg::spi::Spi;
+use crate::segments::lists;
 use cdp_profile::Traits;
 use cdp_state::{Calendar, State};
 use cdp_value::Timestamp;
@@ -74,6 +75,24 @@ pub fn append(
             Param::JsonbArray(&updated),
             Param::JsonbArray(&groups),
             Param::OptionalTextArray(&message_ids),
+        ],
+    )?;
+    Ok(())
+}
+
+/// Leaves a note without events for people, from which readers see that they are unsettled and the worker that they
+/// have to be looked at.
+pub fn note(spi: &Spi, namespace: &Namespace, profile_ids: &[i64]) -> Result<()> {
+    if profile_ids.is_empty() {
+        return Ok(());
+    }
+    spi.execute(
+        "INSERT INTO _cdp.pending_folds (namespace_id, version, profile_id, state) SELECT $1, $2, p, $4 FROM pg_catalog.unnest($3) AS p",
+        &[
+            Param::Int4(namespace.id),
+            Param::Int4(catalog::current(spi, namespace)?.version),
+            Param::Int8Array(profile_ids),
+            Param::Bytes(&State::default().encode()),
         ],
     )?;
     Ok(())
@@ -155,7 +174,7 @@ pub fn add(spi: &Spi, people: &mut [Person]) -> Result<()> {
 
 /// Folds for good what is pending, for up to `limit` people and groups; returns how many were done.
 pub fn fold_pending(spi: &Spi, limit: usize) -> Result<usize> {
-    let groups = groups::fold_pending(spi, limit)?;
+    let others = groups::fold_pending(spi, limit)? + lists::settle_changes(spi, limit)?;
     let waiting = spi
         .query(
             "SELECT DISTINCT p.namespace_id, COALESCE(p.merged_into, p.profile_id) \
@@ -169,7 +188,7 @@ pub fn fold_pending(spi: &Spi, limit: usize) -> Result<usize> {
     for (namespace_id, profile_id) in waiting {
         by_namespace.entry(namespace_id).or_default().push(profile_id);
     }
-    let mut done = groups;
+    let mut done = others;
     for (namespace_id, ids) in by_namespace {
         let namespace = namespaces::by_id(spi, namespace_id)?;
         let people = person::lock(spi, &ids)?;

@@ -12,7 +12,7 @@ use cdp_profile::Traits;
 use cdp_state::{State, StateError};
 use cdp_value::{Timestamp, Value};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// The stored state of a profile is damaged.
 pub fn corrupt(profile_id: i64, error: &StateError) -> Error {
@@ -37,6 +37,8 @@ pub struct Person {
     pub timer: Option<Timestamp>,
     /// Segments the person is in, by id, and since when.
     pub memberships: HashMap<i32, Timestamp>,
+    /// Static segments whose lists the person is on, by id.
+    pub lists: HashSet<i32>,
     /// Traits of identify calls; loaded where something refers to them.
     pub traits: Value,
     /// Traits of the group joined last; loaded where something refers to them.
@@ -61,6 +63,7 @@ impl Person {
             due: None,
             timer: None,
             memberships: HashMap::new(),
+            lists: HashSet::new(),
             traits: Value::Object(Vec::new()),
             group: Value::Null,
             pending: Attributes::default(),
@@ -101,6 +104,7 @@ impl Person {
             created_at: row.timestamp(6)?,
             absorbed: row.int8_array(7),
             memberships: HashMap::new(),
+            lists: HashSet::new(),
             traits: Value::Object(Vec::new()),
             group: Value::Null,
             pending: Attributes::default(),

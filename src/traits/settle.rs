@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::identity::attributes;
 use crate::namespaces::Namespace;
 use crate::pg::spi::Spi;
+use crate::segments::lists;
 use cdp_state::Zoned;
 use cdp_value::Timestamp;
 use std::collections::{HashMap, HashSet};
@@ -95,6 +96,7 @@ pub fn refresh(
     let settled = settle(spi, namespace, people, rebuild, now)?;
     let (catalog, calendar) = (&settled.catalog, &settled.calendar);
     evaluate::load_references(spi, catalog, people)?;
+    lists::load(spi, catalog, people.iter_mut())?;
     let mut changes = evaluate::advance(spi, catalog, calendar, people, now)?;
     let mut held: Vec<&mut Person> =
         people.iter_mut().filter(|person| look != Look::Due || settled.has_changed(person)).collect();

@@ -75,8 +75,9 @@ pub enum Expr {
     /// `a in list`.
     In(Box<Expr>, Box<Expr>),
     Call(Function, Vec<Expr>),
-    /// `bucket("salt", n)`: a number from 0 to n - 1 that stays the same for a person.
-    Bucket(String, u32),
+    /// `bucket("salt", n)`: a number from 0 to n - 1 that stays the same for a person;
+    /// `bucket("salt")`: one from 0 to 99.99, in hundredths.
+    Bucket(String, Option<u32>),
     /// `percentage("salt", p)`: true for a stable p percent of all people.
     Percentage(String, Decimal),
 }

@@ -21,6 +21,18 @@ pub fn bucket(salt: &str, key: &str, count: u32) -> u32 {
     u32::try_from((first >> 4) % u64::from(count.max(1))).unwrap_or(0)
 }
 
+/// Buckets that `bucket` without a number divides people into: hundredths of a percent.
+pub(crate) const HUNDREDTHS: u32 = 10_000;
+
+/// A stable number from 0 to 99.99 for a person: comparing it with a percentage keeps everybody
+/// who was in when the percentage grows.
+pub(crate) fn hundredths(salt: &str, key: &str) -> Decimal {
+    let number = Decimal::from(i64::from(bucket(salt, key, HUNDREDTHS)));
+    number
+        .checked_div(&Decimal::from(100))
+        .unwrap_or_else(Decimal::zero)
+}
+
 /// Buckets that `percentage` divides people into: it counts in millionths.
 pub(crate) const PERCENTAGE_BUCKETS: u32 = 1_000_000;
 

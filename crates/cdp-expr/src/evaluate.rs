@@ -153,7 +153,10 @@ fn value<'e>(expr: &'e Expr, context: &dyn Context) -> Cow<'e, Value> {
         Expr::In(needle, list) => Value::Bool(is_in(&value(needle, context), list, context)),
         Expr::Call(function, arguments) => return call(*function, arguments, context),
         Expr::Bucket(salt, count) => context.random_key().map_or(Value::Null, |key| {
-            Value::Number(Decimal::from(i64::from(bucket::bucket(salt, &key, *count))))
+            Value::Number(match count {
+                Some(count) => Decimal::from(i64::from(bucket::bucket(salt, &key, *count))),
+                None => bucket::hundredths(salt, &key),
+            })
         }),
         Expr::Percentage(salt, percent) => Value::Bool(
             context

@@ -397,9 +397,10 @@ pub(crate) fn special_call(name: &str, arguments: &[Expr]) -> Option<Result<Expr
             }
         }
         "bucket" => match arguments {
+            [salt] => text(salt).map(|salt| Expr::Bucket(salt, None)),
             [salt, count] => text(salt).zip(number(count)).and_then(|(salt, count)| {
                 let count = u32::try_from(count.to_i64()?).ok()?;
-                (count > 0).then_some(Expr::Bucket(salt, count))
+                (count > 0).then_some(Expr::Bucket(salt, Some(count)))
             }),
             _ => None,
         },
@@ -416,7 +417,7 @@ pub(crate) fn special_call(name: &str, arguments: &[Expr]) -> Option<Result<Expr
     };
     Some(made.ok_or_else(|| {
         let example = match name {
-            "bucket" => "bucket(\"experiment\", 10)".to_string(),
+            "bucket" => "bucket(\"experiment\") < 10 or bucket(\"experiment\", 10)".to_string(),
             "percentage" => "percentage(\"experiment\", 25)".to_string(),
             _ => format!("{name}(\"key\")"),
         };

@@ -163,7 +163,8 @@ impl Printer {
                 self.joined(arguments, ", ", level::OR);
                 self.push(")");
             }
-            Expr::Bucket(salt, count) => {
+            Expr::Bucket(salt, None) => self.push(&format!("bucket({})", names::quoted(salt))),
+            Expr::Bucket(salt, Some(count)) => {
                 self.push(&format!("bucket({}, {count})", names::quoted(salt)));
             }
             Expr::Percentage(salt, percent) => {

@@ -135,6 +135,7 @@ fn printed_text_parses_to_the_same_tree() {
             "events.x[properties.and == 1].count",
         ),
         ("bucket('salt', 10) < 3", "bucket(\"salt\", 10) < 3"),
+        ("bucket('salt') < 12.5", "bucket(\"salt\") < 12.5"),
     ] {
         let expr = parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
         assert_eq!(print(&expr), canonical);

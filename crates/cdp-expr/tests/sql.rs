@@ -109,7 +109,7 @@ fn no_constant_can_break_out() {
             Expr::Profile(path.clone()),
             Expr::Segment(hostile.to_string()),
             Expr::Score(hostile.to_string()),
-            Expr::Bucket(hostile.to_string(), 3),
+            Expr::Bucket(hostile.to_string(), Some(3)),
             Expr::In(
                 Box::new(Expr::Group(path)),
                 Box::new(Expr::List(vec![quoted])),

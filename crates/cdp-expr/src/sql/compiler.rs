@@ -6,7 +6,7 @@ use super::columns::{Paths, Uses};
 use super::fragment::{Bounds, Converter, Fragment, Kind};
 use super::{functions, quote, SqlError, SqlNames};
 use crate::ast::{ArithmeticOperator, Comparison, Expr, Function, TextTest};
-use crate::bucket::PERCENTAGE_BUCKETS;
+use crate::bucket::{HUNDREDTHS, PERCENTAGE_BUCKETS};
 use cdp_value::{Decimal, Value};
 
 /// The instant of the evaluation.
@@ -184,7 +184,12 @@ impl<'n> Compiler<'n> {
             }
             Expr::In(value, list) => Fragment::compound(self.membership(value, list)?, Kind::Boolean),
             Expr::Call(function, arguments) => self.call(*function, arguments)?,
-            Expr::Bucket(salt, count) => {
+            Expr::Bucket(salt, None) => {
+                let bounds = Bounds { digits: 2, scale: 2 };
+                let sql = format!("pg_catalog.trim_scale({} * 0.01)", bucket(salt, HUNDREDTHS));
+                Fragment::compound(sql, Kind::Number(bounds))
+            }
+            Expr::Bucket(salt, Some(count)) => {
                 let whole = Bounds { digits: 10, scale: 0 };
                 Fragment::compound(format!("{}::numeric", bucket(salt, *count)), Kind::Number(whole))
             }

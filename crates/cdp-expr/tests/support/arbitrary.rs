@@ -145,7 +145,7 @@ fn leaf() -> BoxedStrategy<Expr> {
         1 => Just(Expr::LastSeen),
         2 => unit().prop_map(Expr::FirstSeenAgo),
         2 => unit().prop_map(Expr::LastSeenAgo),
-        1 => (text(), 1u32..).prop_map(|(salt, n)| Expr::Bucket(salt, n)),
+        1 => (text(), proptest::option::of(1u32..)).prop_map(|(salt, n)| Expr::Bucket(salt, n)),
         1 => (text(), 0i64..=1000).prop_filter_map("range", |(salt, p)| {
             Some(Expr::Percentage(salt, Decimal::from_parts(p.into(), 1)?))
         }),
@@ -249,7 +249,7 @@ pub fn of_a_person() -> BoxedStrategy<Expr> {
         1 => Just(Expr::LastSeen),
         2 => unit().prop_map(Expr::FirstSeenAgo),
         2 => unit().prop_map(Expr::LastSeenAgo),
-        1 => (text(), 1u32..1000).prop_map(|(salt, n)| Expr::Bucket(salt, n)),
+        1 => (text(), proptest::option::of(1u32..1000)).prop_map(|(salt, n)| Expr::Bucket(salt, n)),
         1 => (text(), 0i64..=1000).prop_filter_map("range", |(salt, p)| {
             Some(Expr::Percentage(salt, Decimal::from_parts(p.into(), 1)?))
         }),
