@@ -139,15 +139,39 @@ GRANT EXECUTE ON FUNCTION cdp.ingest(text, text) TO cdp_writer;
 GRANT EXECUTE ON FUNCTION cdp.ingest(text, text) TO cdp_admin;
 
 CREATE FUNCTION cdp.requeue_quarantine(
-    "limit" integer DEFAULT NULL,
+    quarantine_ids bigint[],
     namespace text DEFAULT NULL
 ) RETURNS SETOF cdp.receipt
     LANGUAGE c VOLATILE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_requeue_quarantine';
-COMMENT ON FUNCTION cdp.requeue_quarantine(integer, text) IS 'Takes quarantined messages again, oldest first; those that still fail go back';
-REVOKE ALL ON FUNCTION cdp.requeue_quarantine(integer, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION cdp.requeue_quarantine(integer, text) TO cdp_admin;
+COMMENT ON FUNCTION cdp.requeue_quarantine(bigint[], text) IS 'Takes these quarantined messages again; those that still fail go back';
+REVOKE ALL ON FUNCTION cdp.requeue_quarantine(bigint[], text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.requeue_quarantine(bigint[], text) TO cdp_admin;
+
+-- The filter is SQL and runs with the caller's rights, so this function must not be SECURITY DEFINER.
+CREATE FUNCTION cdp.requeue_quarantine(
+    filter text DEFAULT NULL,
+    "limit" integer DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS SETOF cdp.receipt
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    chosen bigint[];
+BEGIN
+    EXECUTE 'SELECT pg_catalog.array_agg(c.quarantine_id ORDER BY c.quarantine_id) FROM ('
+        'SELECT q.quarantine_id FROM cdp.quarantine AS q'
+        ' WHERE q.namespace OPERATOR(pg_catalog.=) COALESCE($1, NULLIF(pg_catalog.current_setting(''cdp.namespace'', true), ''''), ''default'')'
+        ' AND (' OPERATOR(pg_catalog.||) COALESCE(filter, 'true') OPERATOR(pg_catalog.||) ') ORDER BY q.quarantine_id LIMIT $2) AS c'
+        INTO chosen USING namespace, "limit";
+    RETURN QUERY SELECT * FROM cdp.requeue_quarantine(COALESCE(chosen, '{}'::bigint[]), namespace);
+END
+$$;
+COMMENT ON FUNCTION cdp.requeue_quarantine(text, integer, text) IS 'Takes quarantined messages again, oldest first: those that a SQL condition over cdp.quarantine chooses, or all; those that still fail go back';
+REVOKE ALL ON FUNCTION cdp.requeue_quarantine(text, integer, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.requeue_quarantine(text, integer, text) TO cdp_admin;
 
 CREATE VIEW cdp.inbox AS
     SELECT

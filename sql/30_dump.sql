@@ -10,6 +10,8 @@ SELECT pg_catalog.pg_extension_config_dump('_cdp.profile_merges', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.profile_splits', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.message_ids', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.quarantine', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.attachments', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.attachment_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.profiles', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.profile_traits', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.pending_folds', '');

@@ -783,15 +783,39 @@ GRANT EXECUTE ON FUNCTION cdp.ingest(text, text) TO cdp_writer;
 GRANT EXECUTE ON FUNCTION cdp.ingest(text, text) TO cdp_admin;
 
 CREATE FUNCTION cdp.requeue_quarantine(
-    "limit" integer DEFAULT NULL,
+    quarantine_ids bigint[],
     namespace text DEFAULT NULL
 ) RETURNS SETOF cdp.receipt
     LANGUAGE c VOLATILE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_requeue_quarantine';
-COMMENT ON FUNCTION cdp.requeue_quarantine(integer, text) IS 'Takes quarantined messages again, oldest first; those that still fail go back';
-REVOKE ALL ON FUNCTION cdp.requeue_quarantine(integer, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION cdp.requeue_quarantine(integer, text) TO cdp_admin;
+COMMENT ON FUNCTION cdp.requeue_quarantine(bigint[], text) IS 'Takes these quarantined messages again; those that still fail go back';
+REVOKE ALL ON FUNCTION cdp.requeue_quarantine(bigint[], text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.requeue_quarantine(bigint[], text) TO cdp_admin;
+
+-- The filter is SQL and runs with the caller's rights, so this function must not be SECURITY DEFINER.
+CREATE FUNCTION cdp.requeue_quarantine(
+    filter text DEFAULT NULL,
+    "limit" integer DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS SETOF cdp.receipt
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    chosen bigint[];
+BEGIN
+    EXECUTE 'SELECT pg_catalog.array_agg(c.quarantine_id ORDER BY c.quarantine_id) FROM ('
+        'SELECT q.quarantine_id FROM cdp.quarantine AS q'
+        ' WHERE q.namespace OPERATOR(pg_catalog.=) COALESCE($1, NULLIF(pg_catalog.current_setting(''cdp.namespace'', true), ''''), ''default'')'
+        ' AND (' OPERATOR(pg_catalog.||) COALESCE(filter, 'true') OPERATOR(pg_catalog.||) ') ORDER BY q.quarantine_id LIMIT $2) AS c'
+        INTO chosen USING namespace, "limit";
+    RETURN QUERY SELECT * FROM cdp.requeue_quarantine(COALESCE(chosen, '{}'::bigint[]), namespace);
+END
+$$;
+COMMENT ON FUNCTION cdp.requeue_quarantine(text, integer, text) IS 'Takes quarantined messages again, oldest first: those that a SQL condition over cdp.quarantine chooses, or all; those that still fail go back';
+REVOKE ALL ON FUNCTION cdp.requeue_quarantine(text, integer, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.requeue_quarantine(text, integer, text) TO cdp_admin;
 
 CREATE VIEW cdp.inbox AS
     SELECT
@@ -1318,6 +1342,99 @@ CREATE FUNCTION cdp.health() RETURNS TABLE (component text, ok boolean, detail t
 COMMENT ON FUNCTION cdp.health() IS 'What runs, what does not, and what to do about it';
 REVOKE ALL ON FUNCTION cdp.health() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.health() TO cdp_reader, pg_monitor;
+-- Application tables whose rows become messages.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+CREATE SEQUENCE _cdp.attachment_id_seq AS integer;
+CREATE TABLE _cdp.attachments (
+    attachment_id integer NOT NULL DEFAULT pg_catalog.nextval('_cdp.attachment_id_seq'::pg_catalog.regclass),
+    namespace_id integer NOT NULL,
+    event text,
+    user_id text,
+    anonymous_id text,
+    "timestamp" text,
+    properties text[],
+    traits text[],
+    message_id text,
+    filter text,
+    "on" text[] NOT NULL,
+    row_key text,
+    track text,
+    identify text,
+    condition text NOT NULL,
+    attached_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    PRIMARY KEY (attachment_id)
+);
+ALTER SEQUENCE _cdp.attachment_id_seq OWNED BY _cdp.attachments.attachment_id;
+COMMENT ON TABLE _cdp.attachments IS 'What becomes of the rows of application tables; which tables these are, their triggers tell, which name the attachment';
+COMMENT ON COLUMN _cdp.attachments.row_key IS 'SQL over a row: what it is known by when it changes; null: the table has no primary key';
+COMMENT ON COLUMN _cdp.attachments.track IS 'SQL over a row: its track message in JSON; null: it makes none';
+COMMENT ON COLUMN _cdp.attachments.identify IS 'SQL over a row: its identify message in JSON; null: it makes none';
+COMMENT ON COLUMN _cdp.attachments.condition IS 'SQL over a row: whether it makes messages';
+
+CREATE FUNCTION _cdp.attached_insert() RETURNS trigger
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_attached_insert';
+COMMENT ON FUNCTION _cdp.attached_insert() IS 'Sends the rows that a statement inserted into an attached table through the pipeline';
+REVOKE ALL ON FUNCTION _cdp.attached_insert() FROM PUBLIC;
+
+CREATE FUNCTION _cdp.attached_update() RETURNS trigger
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_attached_update';
+COMMENT ON FUNCTION _cdp.attached_update() IS 'Sends the rows of an attached table whose message a statement changed through the pipeline';
+REVOKE ALL ON FUNCTION _cdp.attached_update() FROM PUBLIC;
+
+CREATE VIEW _cdp.attachment_triggers AS
+    SELECT t.oid AS trigger_id, t.tgrelid AS source, t.tgname::pg_catalog.text AS name,
+        pg_catalog.split_part(pg_catalog.encode(t.tgargs, 'escape'), E'\\000', 1)::pg_catalog.int4 AS attachment_id
+    FROM pg_catalog.pg_trigger AS t
+    WHERE t.tgfoid IN ('_cdp.attached_insert()'::pg_catalog.regprocedure, '_cdp.attached_update()'::pg_catalog.regprocedure);
+COMMENT ON VIEW _cdp.attachment_triggers IS 'The triggers of attached tables';
+
+CREATE VIEW cdp.attachments AS
+    SELECT n.name AS namespace, t.source::pg_catalog.regclass AS source, a.event, a.user_id, a.anonymous_id, a."timestamp",
+        a.properties, a.traits, a.message_id, a.filter, a."on", a.attached_at
+    FROM _cdp.attachments AS a
+        JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) a.namespace_id
+        JOIN (SELECT DISTINCT source, attachment_id FROM _cdp.attachment_triggers) AS t
+            ON t.attachment_id OPERATOR(pg_catalog.=) a.attachment_id;
+COMMENT ON VIEW cdp.attachments IS 'Application tables whose rows become messages';
+GRANT SELECT ON cdp.attachments TO cdp_reader, cdp_writer, cdp_admin;
+
+CREATE FUNCTION cdp.attach(
+    source regclass,
+    event text,
+    user_id text,
+    "timestamp" text DEFAULT NULL,
+    properties text[] DEFAULT NULL,
+    traits text[] DEFAULT NULL,
+    message_id text DEFAULT NULL,
+    filter text DEFAULT NULL,
+    backfill boolean DEFAULT false,
+    namespace text DEFAULT NULL,
+    anonymous_id text DEFAULT NULL,
+    "on" text[] DEFAULT '{insert}'
+) RETURNS cdp.attachments
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_attach';
+COMMENT ON FUNCTION cdp.attach(regclass, text, text, text, text[], text[], text, text, boolean, text, text, text[]) IS 'Makes the rows that are inserted into a table, and on request those changed, track messages or, with traits, identify messages; the arguments are columns or SQL over a row';
+REVOKE ALL ON FUNCTION cdp.attach(regclass, text, text, text, text[], text[], text, text, boolean, text, text, text[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.attach(regclass, text, text, text, text[], text[], text, text, boolean, text, text, text[]) TO cdp_admin;
+
+CREATE FUNCTION cdp.detach(
+    source regclass,
+    event text DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS integer
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_detach';
+COMMENT ON FUNCTION cdp.detach(regclass, text, text) IS 'Ends what cdp.attach began, for one event or for all of a table; returns how many attachments ended';
+REVOKE ALL ON FUNCTION cdp.detach(regclass, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.detach(regclass, text, text) TO cdp_admin;
 -- Segments whose members are listed by hand, and how segments overlap.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
@@ -1730,6 +1847,8 @@ SELECT pg_catalog.pg_extension_config_dump('_cdp.profile_merges', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.profile_splits', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.message_ids', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.quarantine', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.attachments', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.attachment_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.profiles', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.profile_traits', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.pending_folds', '');

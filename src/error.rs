@@ -29,6 +29,7 @@ pub mod state {
     pub const UNKNOWN_PERSON: &str = "CD110";
     pub const CORRUPT_STATE: &str = "CD111";
     pub const SECRET: &str = "CD112";
+    pub const ATTACHED_ROW: &str = "CD113";
     pub const INTERNAL: &str = "CD999";
 }
 
@@ -73,7 +74,7 @@ pub fn unknown_key<'a>(what: &str, key: &str, known: impl Iterator<Item = &'a st
 }
 
 /// The name most like `key`, when one is close enough to be a typing mistake.
-fn closest<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn closest<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known
         .map(|name| (strsim::jaro_winkler(&key.to_lowercase(), &name.to_lowercase()), name))
         .filter(|(similarity, _)| *similarity > 0.8)

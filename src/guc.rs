@@ -13,6 +13,7 @@ static DEDUPLICATION_DAYS: GucSetting<i32> = GucSetting::<i32>::new(30);
 static EVENT_BYTES: GucSetting<i32> = GucSetting::<i32>::new(32 * 1024);
 static BATCH_BYTES: GucSetting<i32> = GucSetting::<i32>::new(500 * 1024);
 static BATCH_MESSAGES: GucSetting<i32> = GucSetting::<i32>::new(2_500);
+static ATTACH_RAISES: GucSetting<bool> = GucSetting::<bool>::new(false);
 static CHUNK_ROWS: GucSetting<i32> = GucSetting::<i32>::new(2_000);
 static BACKFILL_IN_CALL: GucSetting<i32> = GucSetting::<i32>::new(50_000);
 static TIMER_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(500);
@@ -125,6 +126,14 @@ pub fn define() {
         GucContext::Sighup,
         GucFlags::UNIT_S,
     );
+    GucRegistry::define_bool_guc(
+        c"cdp.attach_raises",
+        c"Whether a row of an attached table that makes no good message is an error of the statement that brings it.",
+        c"Otherwise the statement goes through and the message goes to cdp.quarantine.",
+        &ATTACH_RAISES,
+        GucContext::Userset,
+        plain,
+    );
     crate::pg::session::reserve_setting_prefix();
 }
 
@@ -193,6 +202,10 @@ pub fn max_batch_bytes() -> usize {
 
 pub fn max_batch_messages() -> usize {
     size(&BATCH_MESSAGES)
+}
+
+pub fn attach_raises() -> bool {
+    ATTACH_RAISES.get()
 }
 
 pub fn chunk_rows() -> usize {

@@ -31,7 +31,8 @@ extension_sql_file!("../sql/10_ingest.sql", name = "ingest_functions", requires 
 extension_sql_file!("../sql/11_define.sql", name = "define_functions", requires = ["ingest_functions"]);
 extension_sql_file!("../sql/12_read.sql", name = "read_functions", requires = ["define_functions"]);
 extension_sql_file!("../sql/13_operate.sql", name = "operate_functions", requires = ["read_functions"]);
-extension_sql_file!("../sql/15_static_segments.sql", name = "static_segments", requires = ["operate_functions"]);
+extension_sql_file!("../sql/14_attach.sql", name = "attach_functions", requires = ["operate_functions"]);
+extension_sql_file!("../sql/15_static_segments.sql", name = "static_segments", requires = ["attach_functions"]);
 extension_sql_file!("../sql/16_delivery_views.sql", name = "delivery_views", requires = ["static_segments"]);
 extension_sql_file!("../sql/17_delivery_functions.sql", name = "delivery_functions", requires = ["delivery_views"]);
 extension_sql_file!("../sql/30_dump.sql", name = "dump", requires = ["delivery_functions"]);

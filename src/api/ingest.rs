@@ -2,10 +2,9 @@
 
 use super::namespace;
 use crate::error::{Error, Result};
-use crate::ingest::quarantine::Reason;
+use crate::ingest::quarantine::{self, Reason};
 use crate::ingest::{self, inbox, Receipt};
 use crate::pg::clock;
-use crate::pg::datum::Param;
 use crate::pg::function::{Call, Field, Returned};
 use crate::pg::spi::Spi;
 use cdp_message::Fields;
@@ -204,22 +203,13 @@ pub fn inbox_end(_: &Call) -> Result<Returned> {
     Ok(Returned::TriggerNothing)
 }
 
-/// `cdp.requeue_quarantine(filter text, namespace)`: takes quarantined messages again.
+/// `cdp.requeue_quarantine(quarantine_ids, namespace)`: takes quarantined messages again.
 pub fn requeue_quarantine(call: &Call) -> Result<Returned> {
-    let limit = call.i32(0).unwrap_or(i32::MAX);
+    let ids = call.int8_array(0).unwrap_or_default();
     let receipts = Spi::connect(false, |spi| {
         let namespace = namespace(spi, call, 1)?;
-        let rows = spi
-            .query(
-                "DELETE FROM _cdp.quarantine WHERE quarantine_id OPERATOR(pg_catalog.=) ANY (ARRAY( \
-                     SELECT q.quarantine_id FROM _cdp.quarantine AS q WHERE q.namespace_id OPERATOR(pg_catalog.=) $1 \
-                     ORDER BY q.quarantine_id LIMIT $2 FOR UPDATE SKIP LOCKED)) \
-                 RETURNING original, received_at",
-                &[Param::Int4(namespace.id), Param::Int8(i64::from(limit))],
-            )?
-            .map(|row| Ok((row.text(0)?, row.timestamp(1)?)))?;
         let mut receipts = Vec::new();
-        for (original, received_at) in rows {
+        for (original, received_at) in quarantine::take(spi, namespace.id, &ids)? {
             let items = match cdp_message::parse_payload(&original, received_at, &ingest::limits(), false) {
                 Ok(items) => items,
                 Err(error) => vec![Err(cdp_message::BadItem { error, original })],

@@ -1,5 +1,6 @@
 //! The functions that SQL sees: read the arguments, call the module that does the work, shape the result.
 
+pub mod attach;
 pub mod define;
 pub mod destinations;
 pub mod explain;

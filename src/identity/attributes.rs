@@ -15,7 +15,8 @@ use cdp_value::Timestamp;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// What one or several messages say about a person. Nothing of it depends on the order they come in.
+/// What one or several messages say about a person. Of two values of one instant the later to arrive stays; else
+/// nothing of it depends on the order they come in.
 #[derive(Default)]
 pub struct Attributes {
     pub traits: Traits,
@@ -26,9 +27,9 @@ pub struct Attributes {
 }
 
 impl Attributes {
-    /// Adds what another one says.
-    pub fn merge(&mut self, other: &Attributes) {
-        self.traits.merge(&other.traits);
+    /// Adds what came later.
+    pub fn follow(&mut self, other: &Attributes) {
+        self.traits.follow(&other.traits);
         for (group_id, at) in &other.groups {
             self.join(group_id, *at);
         }
@@ -128,7 +129,7 @@ pub fn rebuild(spi: &Spi, namespace_id: i32, people: &[Person], cause: &str, now
     spi.for_each(
         "SELECT e.profile_id, e.ts, e.type, e.properties, e.group_id FROM _cdp.events AS e \
          WHERE e.profile_id OPERATOR(pg_catalog.=) ANY ($1) AND e.event_name_id OPERATOR(pg_catalog.=) 0 \
-               AND e.type OPERATOR(pg_catalog.=) ANY ('{1,4}'::pg_catalog.int2[])",
+               AND e.type OPERATOR(pg_catalog.=) ANY ('{1,4}'::pg_catalog.int2[]) ORDER BY e.event_id",
         &[Param::Int8Array(&profile_ids)],
         FETCH,
         |row| {

@@ -53,7 +53,7 @@ pub fn apply(spi: &Spi, namespace: &Namespace, batch: &[Accepted], now: Timestam
     absorb(spi, namespace.id, &mut after)?;
     for (group_id, traits) in &mut after {
         if let Some(brought) = brought.get(group_id.as_str()) {
-            traits.merge(brought);
+            traits.follow(brought);
         }
     }
     save(spi, namespace.id, &before, &after)?;
@@ -146,15 +146,16 @@ fn absorb(spi: &Spi, namespace_id: i32, held: &mut Held) -> Result<BTreeSet<Stri
     }
     let group_ids: Vec<&str> = held.keys().map(String::as_str).collect();
     let rows = spi.query(
-        "DELETE FROM _cdp.pending_group_traits WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND group_id OPERATOR(pg_catalog.=) ANY ($2) \
-         RETURNING group_id, traits, updated",
+        "WITH gone AS (DELETE FROM _cdp.pending_group_traits WHERE namespace_id OPERATOR(pg_catalog.=) $1 \
+             AND group_id OPERATOR(pg_catalog.=) ANY ($2) RETURNING pending_id, group_id, traits, updated) \
+         SELECT group_id, traits, updated FROM gone ORDER BY pending_id",
         &[Param::Int4(namespace_id), Param::TextArray(&group_ids)],
     )?;
     for (group_id, traits) in rows.map(|row| Ok((row.text(0)?, profile_traits::read(row, 1, 2))))? {
         if traits == Traits::default() {
             marked.insert(group_id);
         } else if let Some(held) = held.get_mut(&group_id) {
-            held.merge(&traits);
+            held.follow(&traits);
         }
     }
     Ok(marked)
@@ -302,16 +303,16 @@ pub fn traits_of(spi: &Spi, namespace_id: i32, group_ids: &[&str]) -> Result<Has
     // One statement, so that what is folded in meanwhile is seen once.
     let rows = spi
         .query(
-            "SELECT group_id, traits, updated FROM _cdp.groups WHERE namespace_id OPERATOR(pg_catalog.=) $1 \
+            "SELECT group_id, traits, updated, 0::pg_catalog.int8 FROM _cdp.groups WHERE namespace_id OPERATOR(pg_catalog.=) $1 \
                  AND group_id OPERATOR(pg_catalog.=) ANY ($2) \
-             UNION ALL SELECT group_id, traits, updated FROM _cdp.pending_group_traits WHERE namespace_id OPERATOR(pg_catalog.=) $1 \
-                 AND group_id OPERATOR(pg_catalog.=) ANY ($2)",
+             UNION ALL SELECT group_id, traits, updated, pending_id FROM _cdp.pending_group_traits \
+                 WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND group_id OPERATOR(pg_catalog.=) ANY ($2) ORDER BY 4",
             &[Param::Int4(namespace_id), Param::TextArray(group_ids)],
         )?
         .map(|row| Ok((row.text(0)?, profile_traits::read(row, 1, 2))))?;
     let mut found = Held::new();
     for (group_id, traits) in rows {
-        found.entry(group_id).or_default().merge(&traits);
+        found.entry(group_id).or_default().follow(&traits);
     }
     Ok(found.into_iter().map(|(group_id, traits)| (group_id, traits.values())).collect())
 }

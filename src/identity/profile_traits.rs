@@ -62,7 +62,7 @@ pub fn fold(
     let mut after = BTreeMap::new();
     for (profile_id, attributes) in &brought {
         let mut traits = before.get(profile_id).cloned().unwrap_or_default();
-        traits.merge(&attributes.traits);
+        traits.follow(&attributes.traits);
         after.insert(*profile_id, traits);
     }
     let cause = |profile_id| brought.get(&profile_id).map_or_else(String::new, |a| format!("message {}", a.message_id));

@@ -4,6 +4,7 @@
 //! 9 segments → 10 outbox. Each stage takes the batch and works on it with one statement or a few.
 
 pub mod append;
+pub mod attached;
 pub mod dedup;
 pub mod inbox;
 pub mod names;

@@ -99,3 +99,17 @@ pub fn store(spi: &Spi, namespace_id: i32, received_at: Timestamp, rejected: &[&
     )?;
     Ok(())
 }
+
+/// Takes messages out of quarantine, oldest first: each as it came, and when.
+pub fn take(spi: &Spi, namespace_id: i32, quarantine_ids: &[i64]) -> Result<Vec<(String, Timestamp)>> {
+    spi.query(
+        "WITH taken AS (DELETE FROM _cdp.quarantine WHERE quarantine_id OPERATOR(pg_catalog.=) ANY (ARRAY( \
+             SELECT q.quarantine_id FROM _cdp.quarantine AS q \
+             WHERE q.namespace_id OPERATOR(pg_catalog.=) $1 AND q.quarantine_id OPERATOR(pg_catalog.=) ANY ($2) \
+             ORDER BY q.quarantine_id FOR UPDATE SKIP LOCKED)) \
+         RETURNING quarantine_id, original, received_at) \
+         SELECT original, received_at FROM taken ORDER BY quarantine_id",
+        &[Param::Int4(namespace_id), Param::Int8Array(quarantine_ids)],
+    )?
+    .map(|row| Ok((row.text(0)?, row.timestamp(1)?)))
+}

@@ -53,6 +53,10 @@ functions! {
     cdp_ingest_text, pg_finfo_cdp_ingest_text => crate::api::ingest::ingest_text;
     cdp_inbox_row, pg_finfo_cdp_inbox_row => crate::api::ingest::inbox_row;
     cdp_inbox_end, pg_finfo_cdp_inbox_end => crate::api::ingest::inbox_end;
+    cdp_attach, pg_finfo_cdp_attach => crate::api::attach::attach;
+    cdp_detach, pg_finfo_cdp_detach => crate::api::attach::detach;
+    cdp_attached_insert, pg_finfo_cdp_attached_insert => crate::api::attach::attached_insert;
+    cdp_attached_update, pg_finfo_cdp_attached_update => crate::api::attach::attached_update;
     cdp_requeue_quarantine, pg_finfo_cdp_requeue_quarantine => crate::api::ingest::requeue_quarantine;
     cdp_define_trait, pg_finfo_cdp_define_trait => crate::api::define::define_trait;
     cdp_define_segment, pg_finfo_cdp_define_segment => crate::api::define::define_segment;

@@ -20,6 +20,7 @@ pub enum Field {
     Bool(bool),
     Int4(i32),
     Int8(i64),
+    Oid(u32),
     Text(String),
     Timestamp(Timestamp),
     /// JSON text that becomes a jsonb.
@@ -51,6 +52,7 @@ impl Field {
             Field::Bool(v) => Param::Bool(*v).datum(),
             Field::Int4(v) => Param::Int4(*v).datum(),
             Field::Int8(v) => Param::Int8(*v).datum(),
+            Field::Oid(v) => Some(Datum::from(*v)),
             Field::Text(v) => Param::Text(v).datum(),
             Field::Timestamp(v) => Param::Timestamp(*v).datum(),
             Field::Jsonb(v) => Param::Jsonb(v).datum(),
@@ -120,6 +122,11 @@ impl Call {
         self.argument(index).map(|d| d.value() as i64)
     }
 
+    /// An oid, or a value of one of the types that stand for one.
+    pub fn oid(&self, index: usize) -> Option<u32> {
+        self.argument(index).map(|d| d.value() as u32)
+    }
+
     /// JSON texts of a jsonb[] argument, without its nulls.
     pub fn jsonb_array(&self, index: usize) -> Option<Vec<String>> {
         // SAFETY: the SQL declaration says the argument is jsonb[].
@@ -145,6 +152,25 @@ impl Call {
                 return Err(crate::error::Error::new("39P01", "this function can only be called as a trigger"));
             }
             Ok(context.cast())
+        }
+    }
+
+    /// What a statement trigger was made for.
+    pub fn statement_trigger(&self) -> Result<StatementTrigger> {
+        let trigger = self.trigger()?;
+        // SAFETY: a trigger has a relation; its arguments are C strings, as many as it says.
+        unsafe {
+            let relation = (*trigger).tg_relation;
+            let definition = (*trigger).tg_trigger;
+            if (*definition).tgnargs < 1 {
+                return Err(internal("a trigger without its argument"));
+            }
+            let argument = std::ffi::CStr::from_ptr(*(*definition).tgargs).to_string_lossy().into_owned();
+            Ok(StatementTrigger {
+                relation: (*relation).rd_id.to_u32(),
+                owner: (*(*relation).rd_rel).relowner.to_u32(),
+                argument,
+            })
         }
     }
 
@@ -230,6 +256,16 @@ unsafe fn initialise_set(fcinfo: pg_sys::FunctionCallInfo) {
         let flags = if class == pg_sys::TypeFuncClass::TYPEFUNC_SCALAR { USE_EXPECTED } else { 0 };
         pg_sys::InitMaterializedSRF(fcinfo, flags);
     }
+}
+
+/// A trigger that fired once for a statement.
+pub struct StatementTrigger {
+    /// The table it is on.
+    pub relation: u32,
+    /// The role that owns the table.
+    pub owner: u32,
+    /// The first argument of its definition.
+    pub argument: String,
 }
 
 /// A row of a view or table, as a trigger sees it.

@@ -15,8 +15,8 @@ extern "C-unwind" {
     fn disable_timeout(id: u32, keep_indicator: bool);
 }
 
-/// Runs `body` in a subtransaction with the rights of `role`. An error undoes what it did and comes back as
-/// a value. `longest` holds unless the session has a statement timeout running.
+/// As [`as_role_with_id`], for a role by its name. `longest` holds unless the session has a statement timeout
+/// running.
 pub fn as_role<T>(role: &str, longest: Duration, body: impl FnOnce() -> Result<T>) -> Result<T> {
     let name = CString::new(role).unwrap_or_default();
     // SAFETY: inside a transaction; the name is a C string.
@@ -24,25 +24,48 @@ pub fn as_role<T>(role: &str, longest: Duration, body: impl FnOnce() -> Result<T
     if role_id == pg_sys::InvalidOid {
         return Err(Error::new(state::INVALID_DEFINITION, format!("role \"{role}\" does not exist")));
     }
-    // SAFETY: the subtransaction is ended below, whatever `body` does; context, owner and user are put back.
+    as_role_with_id(role_id.to_u32(), || {
+        // SAFETY: the timeout is ended below, or by the end of the statement when `body` raised.
+        unsafe {
+            let is_timed = !get_timeout_active(STATEMENT_TIMEOUT);
+            if is_timed {
+                enable_timeout_after(STATEMENT_TIMEOUT, longest.as_millis() as i32);
+            }
+            let outcome = caught(body);
+            if is_timed {
+                disable_timeout(STATEMENT_TIMEOUT, false);
+            }
+            outcome
+        }
+    })
+}
+
+/// Runs `body` in a subtransaction with the rights of a role. An error undoes what it did and comes back as a value.
+pub fn as_role_with_id<T>(role_id: u32, body: impl FnOnce() -> Result<T>) -> Result<T> {
+    attempt(|| {
+        // SAFETY: the user is put back below, or by the end of the subtransaction when `body` raised.
+        unsafe {
+            let (mut user, mut security) = (pg_sys::InvalidOid, 0);
+            pg_sys::GetUserIdAndSecContext(&mut user, &mut security);
+            let restricted = pg_sys::SECURITY_RESTRICTED_OPERATION | pg_sys::SECURITY_LOCAL_USERID_CHANGE;
+            pg_sys::SetUserIdAndSecContext(pg_sys::Oid::from(role_id), security | restricted as i32);
+            let outcome = body();
+            pg_sys::SetUserIdAndSecContext(user, security);
+            outcome
+        }
+    })
+}
+
+/// Runs `body` in a subtransaction. An error, also one of Postgres, undoes what it did and comes back as a value.
+/// Rows of statements must not leave it.
+pub fn attempt<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+    // SAFETY: the subtransaction is ended below, whatever `body` does; context and owner are put back.
     unsafe {
         let context = pg_sys::CurrentMemoryContext;
         let owner = pg_sys::CurrentResourceOwner;
-        let (mut user, mut security) = (pg_sys::InvalidOid, 0);
-        pg_sys::GetUserIdAndSecContext(&mut user, &mut security);
         pg_sys::BeginInternalSubTransaction(std::ptr::null());
         pg_sys::CurrentMemoryContext = context;
-        let restricted = pg_sys::SECURITY_RESTRICTED_OPERATION | pg_sys::SECURITY_LOCAL_USERID_CHANGE;
-        pg_sys::SetUserIdAndSecContext(role_id, security | restricted as i32);
-        let is_timed = !get_timeout_active(STATEMENT_TIMEOUT);
-        if is_timed {
-            enable_timeout_after(STATEMENT_TIMEOUT, longest.as_millis() as i32);
-        }
         let outcome = caught(body);
-        if is_timed {
-            disable_timeout(STATEMENT_TIMEOUT, false);
-        }
-        pg_sys::SetUserIdAndSecContext(user, security);
         if outcome.is_ok() {
             pg_sys::ReleaseCurrentSubTransaction();
         } else {

@@ -4,6 +4,7 @@
 
 use super::clock;
 use super::datum::{self, Param};
+use super::function::Call;
 use crate::error::{internal, Error, Result};
 use cdp_value::Timestamp;
 use pgrx::pg_sys::{self, Datum};
@@ -57,6 +58,26 @@ impl IndexPlans {
     }
 }
 
+impl IndexPlans {
+    /// The session's own settings, for statements that users wrote.
+    fn lifted(&self) -> IndexPlans {
+        // SAFETY: as above.
+        unsafe {
+            let now = IndexPlans {
+                seqscan: pg_sys::enable_seqscan,
+                nestloop: pg_sys::enable_nestloop,
+                hashjoin: pg_sys::enable_hashjoin,
+                mergejoin: pg_sys::enable_mergejoin,
+            };
+            pg_sys::enable_seqscan = self.seqscan;
+            pg_sys::enable_nestloop = self.nestloop;
+            pg_sys::enable_hashjoin = self.hashjoin;
+            pg_sys::enable_mergejoin = self.mergejoin;
+            now
+        }
+    }
+}
+
 impl Drop for IndexPlans {
     fn drop(&mut self) {
         // SAFETY: as above.
@@ -72,7 +93,7 @@ impl Drop for IndexPlans {
 /// A connection to SPI; one for each call of a function.
 pub struct Spi {
     read_only: bool,
-    _plans: IndexPlans,
+    plans: IndexPlans,
 }
 
 impl Spi {
@@ -83,7 +104,7 @@ impl Spi {
         if code != pg_sys::SPI_OK_CONNECT as i32 {
             return Err(internal(format!("SPI_connect returned {code}")));
         }
-        let connection = Spi { read_only, _plans: IndexPlans::set(false) };
+        let connection = Spi { read_only, plans: IndexPlans::set(false) };
         body(&connection)
     }
 
@@ -131,11 +152,42 @@ impl Spi {
 
     /// Runs a statement whose text is made at run time; its plan is not kept.
     pub fn query_text(&self, sql: &str, params: &[Param]) -> Result<Rows> {
+        let _plans = self.plans.lifted();
         let plan = prepare(sql, params)?;
         let rows = run_plan(plan, sql, params, if self.read_only { View::Caller } else { View::Current });
         // SAFETY: the plan was made above and is not kept.
         unsafe { pg_sys::SPI_freeplan(plan) };
         rows
+    }
+
+    /// Lets statements of this connection read the transition tables of the trigger that `call` is for.
+    pub fn see_transition_tables(&self, call: &Call) -> Result<()> {
+        // SAFETY: the trigger data is valid for the call, which outlives this connection.
+        match unsafe { pg_sys::SPI_register_trigger_data(call.trigger()?) } {
+            code if code < 0 => Err(internal(format!("SPI_register_trigger_data returned {code}"))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a statement whose text is made at run time can be planned; it is not run.
+    pub fn check_text(&self, sql: &str) -> Result<()> {
+        let plan = prepare(sql, &[])?;
+        // SAFETY: the plan was made above and is not kept.
+        unsafe { pg_sys::SPI_freeplan(plan) };
+        Ok(())
+    }
+
+    /// Opens a cursor for a query whose text is made at run time.
+    pub fn open_text(&self, sql: &str) -> Result<Cursor> {
+        let _plans = self.plans.lifted();
+        let plan = prepare(sql, &[])?;
+        // SAFETY: the plan has no parameters; the portal keeps what it needs of it.
+        let portal =
+            unsafe { pg_sys::SPI_cursor_open(std::ptr::null(), plan, std::ptr::null_mut(), std::ptr::null(), false) };
+        if portal.is_null() {
+            return Err(internal(format!("no cursor for: {sql}")));
+        }
+        Ok(Cursor { portal })
     }
 
     /// Runs a query and calls `each` for every row, holding no more than `fetch` rows at a time.
@@ -181,6 +233,25 @@ impl Drop for Spi {
     fn drop(&mut self) {
         // SAFETY: balances SPI_connect.
         unsafe { pg_sys::SPI_finish() };
+    }
+}
+
+/// A query whose rows are fetched in parts; it ends with the transaction if it is not closed.
+pub struct Cursor {
+    portal: pg_sys::Portal,
+}
+
+impl Cursor {
+    /// The next rows, at most `count`.
+    pub fn fetch(&self, count: usize) -> Rows {
+        // SAFETY: the portal is open.
+        unsafe { pg_sys::SPI_cursor_fetch(self.portal, true, count as std::ffi::c_long) };
+        Rows::take()
+    }
+
+    pub fn close(self) {
+        // SAFETY: the portal is open, and nobody has it after this.
+        unsafe { pg_sys::SPI_cursor_close(self.portal) };
     }
 }
 

@@ -115,8 +115,9 @@ pub fn absorb(spi: &Spi, people: &mut [Person], now: Timestamp) -> Result<HashSe
         return Ok(changed);
     }
     let mut rows = spi.query(
-        "DELETE FROM _cdp.pending_folds WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1) \
-         RETURNING profile_id, version, state, traits, updated, groups, message_id",
+        "WITH gone AS (DELETE FROM _cdp.pending_folds WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1) \
+         RETURNING pending_id, profile_id, version, state, traits, updated, groups, message_id) \
+         SELECT profile_id, version, state, traits, updated, groups, message_id FROM gone ORDER BY pending_id",
         &[Param::Int8Array(&ids)],
     )?;
     if rows.processed == 0 {
@@ -134,7 +135,7 @@ pub fn absorb(spi: &Spi, people: &mut [Person], now: Timestamp) -> Result<HashSe
                     .or_default()
                     .entry(person.profile_id)
                     .or_default()
-                    .merge(&attributes);
+                    .follow(&attributes);
             }
         }
     }
@@ -154,7 +155,7 @@ pub fn add(spi: &Spi, people: &mut [Person]) -> Result<()> {
     let ids: Vec<i64> = people.iter().flat_map(Person::profile_ids).collect();
     let mut rows = spi.query(
         "SELECT profile_id, version, state, traits, updated, groups, message_id FROM _cdp.pending_folds \
-         WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1)",
+         WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY pending_id",
         &[Param::Int8Array(&ids)],
     )?;
     if rows.processed == 0 {
@@ -165,7 +166,7 @@ pub fn add(spi: &Spi, people: &mut [Person]) -> Result<()> {
         if let Some(person) = owners.get(&rows.i64(0)?).and_then(|i| people.get_mut(*i)) {
             merge(person, rows.i32(1)?, &rows.bytes(2)?)?;
             if let Some(attributes) = Attributes::read(&rows, 3) {
-                person.pending.merge(&attributes);
+                person.pending.follow(&attributes);
             }
         }
     }

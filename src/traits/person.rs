@@ -198,7 +198,7 @@ pub fn load_traits(spi: &Spi, people: &mut [Person]) -> Result<()> {
     let mut stored = profile_traits::load(spi, &waiting)?;
     for person in people.iter_mut().filter(|p| p.pending.traits != Traits::default()) {
         let mut traits = stored.remove(&person.profile_id).unwrap_or_default();
-        traits.merge(&person.pending.traits);
+        traits.follow(&person.pending.traits);
         person.traits = Value::from_json(&traits.values());
     }
     Ok(())

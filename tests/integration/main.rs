@@ -13,6 +13,7 @@ mod lifecycle;
 mod oracle;
 mod smoke;
 mod surface;
+mod unmerge;
 
 use cdp_tests::{Cluster, Sink};
 

@@ -493,7 +493,7 @@ fn check_required(message: &Message) -> Result<(), MessageError> {
             field.name(),
             "",
             format!("{} needs a {}", message.kind, field.name()),
-            "The field is absent or blank.",
+            "Give the field a value that is not blank.",
         ))
     };
     match message.kind {
@@ -503,7 +503,7 @@ fn check_required(message: &Message) -> Result<(), MessageError> {
                 Field::Event.name(),
                 "",
                 "track needs the name of an event",
-                "The field event is absent or blank.",
+                "Say what happened, for example \"Order Completed\".",
             ))
         }
         MessageType::Group if message.group_id.is_none() => return missing(Field::GroupId),

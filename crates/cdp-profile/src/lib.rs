@@ -78,6 +78,13 @@ impl Traits {
         }
     }
 
+    /// Applies the traits of messages that arrived after those applied so far.
+    pub fn follow(&mut self, later: &Traits) {
+        for (pointer, leaf) in &later.leaves {
+            self.set_leaf(pointer, leaf.value.clone(), leaf.at);
+        }
+    }
+
     /// Applies the traits of another person that turned out to be this one.
     pub fn merge(&mut self, other: &Traits) {
         for (pointer, leaf) in &other.leaves {
@@ -245,6 +252,23 @@ mod tests {
             applied(&[(json!({"a": "pro"}), 1), (json!({"a": null}), 1)]).values(),
             json!({})
         );
+    }
+
+    #[test]
+    fn batches_follow_each_other_as_messages_do() {
+        let batches = [
+            json!({"a": "pro", "b": {"c": 1}}),
+            json!({"a": "free", "b": {"c": null}}),
+            json!({"a": null, "b": 2}),
+        ];
+        let mut whole = Traits::default();
+        let mut followed = Traits::default();
+        for batch in &batches {
+            whole.apply(batch, 1);
+            followed.follow(&applied(&[(batch.clone(), 1)]));
+            assert_eq!(followed, whole);
+        }
+        assert_eq!(followed.values(), json!({"b": 2}));
     }
 
     #[test]
