@@ -13,7 +13,6 @@ mod lifecycle;
 mod oracle;
 mod smoke;
 mod surface;
-mod unmerge;
 
 use cdp_tests::{Cluster, Sink};
 
