@@ -29,6 +29,7 @@ fn change(expr: &Expr, context: &dyn Context, ticking: bool) -> Option<Timestamp
     match expr {
         Expr::Trait(key) => context.trait_changes_at(key),
         Expr::Segment(key) => context.segment_changes_at(key),
+        Expr::Score(key) | Expr::Grade(key) => context.score_changes_at(key),
         Expr::FirstSeenAgo(_) | Expr::LastSeenAgo(_) if ticking => {
             tick(ago(expr, context)?, context)
         }
@@ -384,6 +385,9 @@ impl Context for Later<'_> {
     }
     fn grade(&self, key: &str) -> Value {
         self.context.grade(key)
+    }
+    fn score_changes_at(&self, key: &str) -> Option<Timestamp> {
+        self.context.score_changes_at(key)
     }
     fn property(&self, path: &[String]) -> Value {
         self.context.property(path)

@@ -69,6 +69,11 @@ pub trait Context {
     fn grade(&self, _key: &str) -> Value {
         Value::Null
     }
+    /// The earliest instant after now at which a score's total or grade can change without a new
+    /// event. Scores are not inlined.
+    fn score_changes_at(&self, _key: &str) -> Option<Timestamp> {
+        None
+    }
     /// A property of the event at hand, by its path.
     fn property(&self, _path: &[String]) -> Value {
         Value::Null

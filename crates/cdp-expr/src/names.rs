@@ -2,7 +2,9 @@
 
 use crate::ast::{Expr, Function};
 use crate::error::did_you_mean;
-use cdp_value::{AggregateFunction, AgoUnit, Decimal, Value, Window, DAY, HOUR, MINUTE, SECOND};
+use cdp_value::{
+    AggregateFunction, AgoUnit, Decimal, Period, Value, Window, DAY, HOUR, MINUTE, SECOND,
+};
 
 /// Longest duration or window: 1,000 years of days.
 const LONGEST: i64 = 365_250 * DAY;
@@ -161,8 +163,10 @@ pub(crate) struct NamedAggregate {
 }
 
 /// Aggregates without their window and argument; percentiles are `p1` … `p99`.
-const AGGREGATES: [&str; 15] = [
+const AGGREGATES: [&str; 17] = [
     "count",
+    "limited_count",
+    "decayed_count",
     "unique_days",
     "unique_hours",
     "sum",
@@ -183,6 +187,10 @@ enum Argument {
     Nothing,
     Property,
     Gap,
+    /// `(3, 1d)`: most events of a period.
+    Limit,
+    /// `(7d)`, `(7d, 1h)`, `(7d, 1d, 3)`: half-life, step, most events of a step.
+    Decay,
 }
 
 fn base(name: &str) -> Option<(AggregateFunction, Argument)> {
@@ -201,6 +209,21 @@ fn base(name: &str) -> Option<(AggregateFunction, Argument)> {
         "list" => (F::List, Argument::Property),
         "unique" => (F::Unique, Argument::Property),
         "sessions" => (F::Sessions(0), Argument::Gap),
+        "limited_count" => (
+            F::LimitedCount {
+                most: 1,
+                period: Period::Day,
+            },
+            Argument::Limit,
+        ),
+        "decayed_count" => (
+            F::DecayedCount {
+                half_life: DAY,
+                step: Period::Day,
+                most: None,
+            },
+            Argument::Decay,
+        ),
         _ => {
             if let Some(unit) = ago(name, "first_seen_") {
                 (F::FirstSeenAgo(unit), Argument::Nothing)
@@ -236,7 +259,10 @@ pub(crate) fn aggregate(name: &str, arguments: Option<&[Expr]>) -> Result<NamedA
     if window.is_some()
         && matches!(
             function,
-            AggregateFunction::FirstSeenAgo(_) | AggregateFunction::LastSeenAgo(_)
+            AggregateFunction::FirstSeenAgo(_)
+                | AggregateFunction::LastSeenAgo(_)
+                | AggregateFunction::LimitedCount { .. }
+                | AggregateFunction::DecayedCount { .. }
         )
     {
         return Err(Refusal::new(format!("{stem} takes no window"), None));
@@ -265,12 +291,76 @@ pub(crate) fn aggregate(name: &str, arguments: Option<&[Expr]>) -> Result<NamedA
                 Some(format!("write {name}(30m)")),
             ));
         }
+        (Argument::Limit, arguments) => {
+            function = limited(arguments.unwrap_or_default()).ok_or_else(|| {
+                Refusal::new(
+                    format!("{name} needs how many events of which period count"),
+                    Some(format!("write {name}(3, 1d); periods are 1h, 1d and 7d")),
+                )
+            })?;
+            None
+        }
+        (Argument::Decay, arguments) => {
+            function = decayed(arguments.unwrap_or_default()).ok_or_else(|| {
+                Refusal::new(
+                    format!("{name} needs a half-life"),
+                    Some(format!(
+                        "write {name}(14d), or {name}(14d, 1d, 3) for steps of a day with at most 3 events each"
+                    )),
+                )
+            })?;
+            None
+        }
     };
     Ok(NamedAggregate {
         function,
         property,
         window,
     })
+}
+
+fn limited(arguments: &[Expr]) -> Option<AggregateFunction> {
+    let [most, period] = arguments else {
+        return None;
+    };
+    let (most, period) = (most_events(most)?, period_of(period)?);
+    Some(AggregateFunction::LimitedCount { most, period })
+}
+
+fn decayed(arguments: &[Expr]) -> Option<AggregateFunction> {
+    let (half_life, rest) = arguments.split_first()?;
+    let Expr::Duration(half_life) = half_life else {
+        return None;
+    };
+    let (step, most) = match rest {
+        [] => (Period::default_step(*half_life), None),
+        [step] => (period_of(step)?, None),
+        [step, most] => (period_of(step)?, Some(most_events(most)?)),
+        _ => return None,
+    };
+    (*half_life >= step.length()).then_some(AggregateFunction::DecayedCount {
+        half_life: *half_life,
+        step,
+        most,
+    })
+}
+
+fn most_events(expr: &Expr) -> Option<u32> {
+    match expr {
+        Expr::Literal(Value::Number(most)) => {
+            u32::try_from(most.to_i64()?).ok().filter(|most| *most > 0)
+        }
+        _ => None,
+    }
+}
+
+fn period_of(expr: &Expr) -> Option<Period> {
+    match expr {
+        Expr::Duration(length) => Period::ALL
+            .into_iter()
+            .find(|period| period.length() == *length),
+        _ => None,
+    }
 }
 
 fn window(name: &str, stem: &str, suffix: &str) -> Result<Window, Refusal> {
@@ -337,6 +427,8 @@ pub(crate) fn aggregate_text(
         F::Unique => "unique".to_string(),
         F::Percentile(percent) => format!("p{percent}"),
         F::Sessions(_) => "sessions".to_string(),
+        F::LimitedCount { .. } => "limited_count".to_string(),
+        F::DecayedCount { .. } => "decayed_count".to_string(),
         F::FirstSeenAgo(unit) => format!("first_seen_{}_ago", unit_name(unit)),
         F::LastSeenAgo(unit) => format!("last_seen_{}_ago", unit_name(unit)),
     };
@@ -344,8 +436,22 @@ pub(crate) fn aggregate_text(
         text.push('_');
         text.push_str(&duration_text(window.length));
     }
-    if let F::Sessions(gap) = function {
-        text.push_str(&format!("({})", duration_text(gap)));
+    let period = |period: Period| duration_text(period.length());
+    match function {
+        F::Sessions(gap) => text.push_str(&format!("({})", duration_text(gap))),
+        F::LimitedCount { most, period: of } => text.push_str(&format!("({most}, {})", period(of))),
+        F::DecayedCount {
+            half_life,
+            step,
+            most,
+        } => {
+            text.push_str(&format!("({}, {}", duration_text(half_life), period(step)));
+            if let Some(most) = most {
+                text.push_str(&format!(", {most}"));
+            }
+            text.push(')');
+        }
+        _ => {}
     }
     if let Some(property) = property {
         text.push_str(&format!("({property})"));

@@ -1,4 +1,4 @@
-//! Traits and segments that refer to each other.
+//! Traits, segments and scores that refer to each other.
 
 use crate::ast::Expr;
 use crate::limits;
@@ -14,15 +14,17 @@ const CHAIN: usize = 64;
 pub(crate) enum Definition {
     Trait(String),
     Segment(String),
+    Score(String),
 }
 
 impl Definition {
-    /// The trait or segment that a node stands for, whether it has been resolved or not.
+    /// The definition that a node stands for, whether it has been resolved or not.
     fn of(node: &Expr, catalog: &dyn Catalog) -> Option<Definition> {
         let is_trait = |key: &str| catalog.trait_expression(key).is_some();
         match node {
             Expr::Trait(key) => Some(Definition::Trait(key.clone())),
             Expr::Segment(key) => Some(Definition::Segment(key.clone())),
+            Expr::Score(key) | Expr::Grade(key) => Some(Definition::Score(key.clone())),
             Expr::Name(key) | Expr::Attribute(key) if is_trait(key) => {
                 Some(Definition::Trait(key.clone()))
             }
@@ -35,19 +37,24 @@ impl Definition {
 
     pub(crate) fn exists(&self, catalog: &dyn Catalog) -> bool {
         self.expression(catalog).is_some()
-            || matches!(self, Definition::Segment(key) if catalog.is_static_segment(key))
+            || match self {
+                Definition::Segment(key) => catalog.is_static_segment(key),
+                Definition::Score(key) => catalog.score_names().contains(key),
+                Definition::Trait(_) => false,
+            }
     }
 
     pub(crate) fn expression<'c>(&self, catalog: &'c dyn Catalog) -> Option<&'c Expr> {
         match self {
             Definition::Trait(key) => catalog.trait_expression(key),
             Definition::Segment(key) => catalog.segment_rule(key),
+            Definition::Score(key) => catalog.score_inputs(key),
         }
     }
 
     fn key(&self) -> &str {
         match self {
-            Definition::Trait(key) | Definition::Segment(key) => key,
+            Definition::Trait(key) | Definition::Segment(key) | Definition::Score(key) => key,
         }
     }
 }
@@ -141,6 +148,7 @@ fn inferred(
 ) -> Type {
     match Definition::of(expr, catalog) {
         Some(Definition::Segment(_)) => return Type::Boolean,
+        Some(Definition::Score(_)) => return type_of(expr, &[], |_| Type::Any),
         Some(definition) => {
             if let Some(of) = known.get(&definition) {
                 return *of;
@@ -165,7 +173,7 @@ fn inferred(
 }
 
 impl Expr {
-    /// The same expression with traits and segments replaced by their expressions, all the way
+    /// The same expression with traits and segments, but not scores, replaced by their expressions, all the way
     /// down. A segment becomes `… == true`, so that it is a condition whatever its rule gives. A
     /// reference that is unknown, leads back to itself, or would make the expression too large
     /// (see [`limits`]) stays.
@@ -181,7 +189,7 @@ impl Expr {
             return match (definition.expression(catalog), definition) {
                 (Some(of), Definition::Trait(_)) => of.filled_in(catalog),
                 (Some(of), Definition::Segment(_)) => as_condition(of.filled_in(catalog)),
-                (None, _) => self.clone(),
+                (_, Definition::Score(_)) | (None, _) => self.clone(),
             };
         }
         let children = self.children();

@@ -19,6 +19,10 @@ pub trait Catalog {
     fn is_static_segment(&self, _key: &str) -> bool {
         false
     }
+    /// A list of all that a score reads, if there is one of that key.
+    fn score_inputs(&self, _key: &str) -> Option<&Expr> {
+        None
+    }
     /// Keys of the computed traits.
     fn trait_names(&self) -> Vec<String>;
     /// Keys of the segments.
@@ -62,6 +66,8 @@ pub enum Kind {
     Segment,
     /// The rule of a flag: may also read `context.…`.
     Flag,
+    /// What a score reads of a person: any value.
+    Score,
     /// A condition on one event: its own properties and nothing else.
     EventFilter,
     /// A condition on a message on its way to a destination: bare names are its properties.
@@ -150,6 +156,7 @@ impl<'c> Resolver<'c> {
         let own = match kind {
             Kind::Trait => key.map(|key| Definition::Trait(key.to_string())),
             Kind::Segment => key.map(|key| Definition::Segment(key.to_string())),
+            Kind::Score => key.map(|key| Definition::Score(key.to_string())),
             _ => None,
         };
         Resolver {
@@ -166,7 +173,7 @@ impl<'c> Resolver<'c> {
             return Err(lonely_duration().into());
         }
         let (expr, result_type) = self.node(expr, inside)?;
-        let must_be_condition = self.kind != Kind::Trait;
+        let must_be_condition = !matches!(self.kind, Kind::Trait | Kind::Score);
         if must_be_condition && !result_type.may_be(Type::Boolean) {
             let what = match self.kind {
                 Kind::Segment => "a segment",
@@ -298,10 +305,7 @@ impl<'c> Resolver<'c> {
                 self.definition(Definition::Segment(key.clone()))?;
             }
             Expr::Score(key) | Expr::Grade(key) => {
-                let known = self.catalog.score_names();
-                if !known.contains(key) {
-                    return Err(unknown("score", key, &known));
-                }
+                self.definition(Definition::Score(key.clone()))?;
             }
             Expr::Aggregate(aggregate) => self.check_event(&aggregate.source.event),
             _ => {}
@@ -340,6 +344,7 @@ impl<'c> Resolver<'c> {
             return Err(match &definition {
                 Definition::Trait(key) => unknown("trait", key, &self.catalog.trait_names()),
                 Definition::Segment(key) => unknown("segment", key, &self.catalog.segment_names()),
+                Definition::Score(key) => unknown("score", key, &self.catalog.score_names()),
             });
         }
         if let Some(own) = &self.own {
@@ -356,6 +361,7 @@ impl<'c> Resolver<'c> {
         Ok(match definition {
             Definition::Trait(key) => Expr::Trait(key),
             Definition::Segment(key) => Expr::Segment(key),
+            Definition::Score(key) => Expr::Score(key),
         })
     }
 

@@ -32,9 +32,22 @@ impl Query {
         if let Some(series) = self.series(slot) {
             return self.evaluate_series(series, edges);
         }
+        if let Some(grid) = self.grid() {
+            return match (slot.periods(grid), self.function) {
+                (Some(periods), AggregateFunction::DecayedCount { half_life, .. }) => {
+                    periods.decayed(half_life, self.now, calendar)
+                }
+                (Some(periods), _) => periods.count(),
+                (None, _) => count(0),
+            };
+        }
         let (from, totals) = (self.from(), &slot.totals);
         match self.function {
             AggregateFunction::Count => count(totals.count),
+            // Answered above.
+            AggregateFunction::LimitedCount { .. } | AggregateFunction::DecayedCount { .. } => {
+                Value::Null
+            }
             AggregateFunction::UniqueDays if self.window.is_none() => count(slot.days.count_all()),
             AggregateFunction::UniqueHours if self.window.is_none() => {
                 count(slot.hours.count_all())
@@ -234,6 +247,10 @@ impl Query {
     ) -> Option<Timestamp> {
         if self.needs_events(slot, compacted) {
             return Some(self.now.saturating_add(RETRY));
+        }
+        if let AggregateFunction::DecayedCount { half_life, .. } = self.function {
+            let periods = self.grid().and_then(|grid| slot.periods(grid));
+            return periods?.decays_at(half_life, self.now, calendar);
         }
         let from = self.from();
         let leaver = match self.function {

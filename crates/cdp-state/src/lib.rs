@@ -79,6 +79,7 @@ mod hyperloglog;
 mod ladder;
 mod list;
 mod partial;
+mod periods;
 mod property;
 mod quantile;
 mod query;

@@ -3,6 +3,7 @@
 use crate::edge::{joined, Edge, EdgeEvents};
 use crate::ladder::{Block, Ladder};
 use crate::partial::Dated;
+use crate::periods::Grid;
 use crate::property::{Held, Property};
 use crate::series::{Bucket, Series, Single};
 use crate::slot::Slot;
@@ -84,7 +85,21 @@ impl Query {
     /// `compacted` is the latest instant for which the state was compacted.
     pub(crate) fn needs_events(&self, slot: &Slot, compacted: Option<Timestamp>) -> bool {
         let is_behind = |known: Option<Timestamp>| known.is_some_and(|ts| self.now < ts);
-        is_behind(slot.last) || (self.window.is_some() && is_behind(compacted))
+        let forgets = self.window.is_some()
+            || matches!(self.function, AggregateFunction::DecayedCount { .. });
+        is_behind(slot.last) || (forgets && is_behind(compacted))
+    }
+
+    /// The histogram that the function reads, if it is one that counts by periods.
+    pub(crate) fn grid(&self) -> Option<Grid> {
+        match self.function {
+            AggregateFunction::LimitedCount { most, period } => Some(Grid {
+                period,
+                most: Some(most),
+            }),
+            AggregateFunction::DecayedCount { step, most, .. } => Some(Grid { period: step, most }),
+            _ => None,
+        }
     }
 
     /// All events of the window.

@@ -6,6 +6,7 @@ use crate::distinct::Distinct;
 use crate::edge::EdgeEvents;
 use crate::frequency::Frequencies;
 use crate::list::List;
+use crate::periods::{Grid, Periods};
 use crate::property::Property;
 use crate::quantile::Numbers;
 use crate::series::{Keep, Series};
@@ -54,6 +55,8 @@ pub(crate) struct Slot {
     pub(crate) top: Option<Box<Frequencies>>,
     /// Over all time.
     pub(crate) numbers: Numbers,
+    /// Ascending by grid.
+    pub(crate) periods: Vec<Periods>,
 }
 
 /// Bits that say which parts follow.
@@ -68,7 +71,8 @@ mod part {
     pub(super) const TOP: u64 = 128;
     pub(super) const NUMBERS: u64 = 256;
     pub(super) const VALUES: u64 = 512;
-    pub(super) const ALL: u64 = 1023;
+    pub(super) const PERIODS: u64 = 1024;
+    pub(super) const ALL: u64 = 2047;
 }
 
 impl Slot {
@@ -107,6 +111,9 @@ impl Slot {
             self.change_sessions(session.gap, |series, keep| {
                 series.fold(keep, ts, Property::Absent);
             });
+        }
+        for spec in &spec.grids {
+            self.change_periods(spec.grid, |periods| periods.fold(ts, calendar));
         }
         if let Some(value) = value.filter(|value| !value.is_null()) {
             self.fold_value(spec, ts, value, property);
@@ -152,6 +159,22 @@ impl Slot {
         }
     }
 
+    /// Applies a change to the events by the periods of a grid.
+    fn change_periods(&mut self, grid: Grid, change: impl FnOnce(&mut Periods)) {
+        let position = self.periods.partition_point(|known| known.grid < grid);
+        if self.periods.get(position).is_none_or(|p| p.grid != grid) {
+            self.periods.insert(position, Periods::new(grid));
+        }
+        if let Some(periods) = self.periods.get_mut(position) {
+            change(periods);
+        }
+    }
+
+    /// The events by the periods of a grid.
+    pub(crate) fn periods(&self, grid: Grid) -> Option<&Periods> {
+        self.periods.iter().find(|known| known.grid == grid)
+    }
+
     /// The sessions with a gap.
     pub(crate) fn sessions(&self, gap: i64) -> Option<&Series> {
         let known = self.sessions.iter().find(|known| known.gap == gap);
@@ -177,6 +200,9 @@ impl Slot {
             self.top_mut().merge(top);
         }
         self.numbers.merge(&other.numbers);
+        for periods in &other.periods {
+            self.change_periods(periods.grid, |own| own.merge(periods));
+        }
     }
 
     /// Uses events that were read for edges; returns whether anything changed.
@@ -224,6 +250,13 @@ impl Slot {
         if !spec.percentile_all_time {
             self.numbers = Numbers::default();
         }
+        self.periods.retain_mut(|periods| {
+            match spec.grids.iter().find(|s| s.grid == periods.grid) {
+                Some(spec) => periods.compact(spec, now),
+                None => return false,
+            }
+            !periods.is_empty()
+        });
         let floor = now.saturating_sub(spec.horizon().unwrap_or(0));
         let is_reached = spec.all_time() || self.last >= Some(floor);
         if !is_reached && self.has_no_parts() {
@@ -242,6 +275,7 @@ impl Slot {
             && self.list.is_empty()
             && self.top.is_none()
             && self.numbers.is_empty()
+            && self.periods.is_empty()
     }
 
     /// Appends the slot.
@@ -262,6 +296,7 @@ impl Slot {
             (part::TOP, self.top.is_none()),
             (part::NUMBERS, self.numbers.is_empty()),
             (part::VALUES, self.values.is_empty()),
+            (part::PERIODS, self.periods.is_empty()),
         ] {
             if !is_empty {
                 parts |= bit;
@@ -301,6 +336,12 @@ impl Slot {
         }
         if parts & part::VALUES != 0 {
             self.values.encode(last, out);
+        }
+        if parts & part::PERIODS != 0 {
+            put(out, self.periods.len() as u64);
+            for periods in &self.periods {
+                periods.encode(out);
+            }
         }
     }
 
@@ -354,6 +395,14 @@ impl Slot {
         }
         if parts & part::VALUES != 0 {
             slot.values = Series::decode(last, reader)?;
+        }
+        if parts & part::PERIODS != 0 {
+            for _ in 0..reader.count(3)? {
+                slot.periods.push(Periods::decode(reader)?);
+            }
+            if !slot.periods.is_sorted_by_key(|periods| periods.grid) {
+                return Err(StateError::Damaged("periods are out of order"));
+            }
         }
         reader.finish()?;
         Ok(slot)

@@ -1,6 +1,7 @@
 //! What a slot has to keep, from the functions and windows that its definitions use.
 
 use crate::ladder::Ladder;
+use crate::periods::GridSpec;
 use crate::series::Keep;
 use cdp_value::{AggregateFunction, Timestamp, Window};
 use std::collections::{BTreeMap, HashMap};
@@ -119,6 +120,7 @@ pub struct SlotSpec {
     pub(crate) top_all_time: bool,
     pub(crate) percentile_all_time: bool,
     pub(crate) sessions: Vec<SessionSpec>,
+    pub(crate) grids: Vec<GridSpec>,
     horizon: Option<i64>,
     all_time: bool,
 }
@@ -141,6 +143,7 @@ impl SlotSpec {
             top_all_time: false,
             percentile_all_time: false,
             sessions: Vec::new(),
+            grids: Vec::new(),
             horizon: None,
             all_time: false,
         }
@@ -197,6 +200,14 @@ impl SlotSpec {
             AggregateFunction::Percentile(_) if window.is_none() => self.percentile_all_time = true,
             AggregateFunction::Percentile(_) => self.add_values(column::BINS, window),
             AggregateFunction::Sessions(gap) => self.add_sessions(gap, window),
+            AggregateFunction::LimitedCount { most, period } => {
+                self.add_grid(GridSpec::limited(most, period));
+            }
+            AggregateFunction::DecayedCount {
+                half_life,
+                step,
+                most,
+            } => self.add_grid(GridSpec::decayed(half_life, step, most)),
         }
     }
 
@@ -229,6 +240,17 @@ impl SlotSpec {
     fn add_values(&mut self, column: u8, window: Option<Window>) {
         self.value_columns.insert(column);
         self.value_ladder.add(window);
+    }
+
+    fn add_grid(&mut self, spec: GridSpec) {
+        match self.grids.binary_search_by_key(&spec.grid, |s| s.grid) {
+            Ok(position) => {
+                if let Some(known) = self.grids.get_mut(position) {
+                    known.extend(&spec);
+                }
+            }
+            Err(position) => self.grids.insert(position, spec),
+        }
     }
 
     fn add_sessions(&mut self, gap: i64, window: Option<Window>) {

@@ -5,7 +5,7 @@
 mod model;
 
 use cdp_state::{EdgeEvents, State};
-use cdp_value::{Timestamp, Value, DAY, HOUR, MINUTE};
+use cdp_value::{AggregateFunction as F, Timestamp, Value, Window, DAY, HOUR, MINUTE};
 use model::{aggregates, answer, berlin, naive, number, spec_of, text, Event, NOW};
 
 /// Thirty events, most of them in crowded blocks.
@@ -58,9 +58,28 @@ d07f00808287858d012080a0ebe399014c8092a4eea7010de61580daf2a2b5010dae1780f8d681c2
 e3bc640de62ec3843d0d9e2dc3843d5bc3843d20c3843d00c3843d0dfe26c3843d0db625c3843d56c3843d21\
 c3843d00bca887cb6b2280b2dec0dd015180d0c29fea010dce1d80c2fba9f8010d961f00";
 
+/// The parts that were added to the format later: counts by period.
+const PERIODS: &str = "\
+010780a091ced6c745ffa3e5eae925001e01095780a091ced6c745800804000009d4d73a0110010e010a0108\
+010801040104010201010009f0b8020102010201020c02020202020202040205010209f0b802010201020102\
+0202020202020202020202020102da2c010201";
+
+#[test]
+fn counts_by_period_are_written_and_read() {
+    let by_period = |pair: &(F, Option<Window>)| !model::has_windows(pair.0);
+    let chosen: Vec<_> = aggregates().into_iter().filter(by_period).collect();
+    is_written_and_read(&chosen, PERIODS);
+}
+
 #[test]
 fn format_1_is_written_and_read() {
-    let (calendar, spec, events) = (berlin(), spec_of(9, &aggregates()), events());
+    let others = |pair: &(F, Option<Window>)| model::has_windows(pair.0);
+    let chosen: Vec<_> = aggregates().into_iter().filter(others).collect();
+    is_written_and_read(&chosen, FORMAT_1);
+}
+
+fn is_written_and_read(aggregates: &[(F, Option<Window>)], format: &str) {
+    let (calendar, spec, events) = (berlin(), spec_of(9, aggregates), events());
     let mut state = State::new();
     for (ts, value) in &events {
         state.touch(*ts);
@@ -69,15 +88,15 @@ fn format_1_is_written_and_read() {
     state.compact(&vec![spec.clone()], NOW).unwrap();
     let bytes = state.encode();
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(hex, FORMAT_1);
+    assert_eq!(hex, format);
 
-    let bytes: Vec<u8> = (0..FORMAT_1.len())
+    let bytes: Vec<u8> = (0..format.len())
         .step_by(2)
-        .map(|i| u8::from_str_radix(&FORMAT_1[i..i + 2], 16).unwrap())
+        .map(|i| u8::from_str_radix(&format[i..i + 2], 16).unwrap())
         .collect();
     let state = State::decode(&bytes).unwrap();
     assert_eq!(state.event_count, 30);
-    for (function, window) in aggregates() {
+    for (function, window) in aggregates.iter().copied() {
         let approximate = state.is_approximate(&spec, function, window, NOW, &EdgeEvents::none());
         assert!(!approximate.unwrap());
         let expected = naive(&events, function, window, NOW, &calendar);

@@ -46,6 +46,10 @@ fn truth(
         instants.extend(window.map(|window| ts + window.length + 1));
         instants.extend(length.map(|length| ts + ((now - ts) / length + 1) * length));
     }
+    if let AggregateFunction::DecayedCount { .. } = function {
+        // Steps begin at full hours, in Berlin and anywhere else on a full hour of its offset.
+        instants.extend((0..8 * 24).map(|hour| (now / HOUR + hour) * HOUR));
+    }
     instants.retain(|instant| *instant > now);
     instants.sort();
     let current = value(now);
@@ -105,7 +109,7 @@ proptest! {
                 function,
                 AggregateFunction::FirstSeenAgo(_) | AggregateFunction::LastSeenAgo(_)
             );
-            if ticks {
+            if ticks || !model::has_windows(function) {
                 continue;
             }
             let (mut now, mut steps) = (NOW, 0);

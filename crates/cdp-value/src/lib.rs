@@ -7,7 +7,7 @@ mod aggregate;
 mod decimal;
 mod value;
 
-pub use aggregate::{AggregateFunction, AgoUnit, Window};
+pub use aggregate::{AggregateFunction, AgoUnit, Period, Window};
 pub use decimal::Decimal;
 pub use value::Value;
 

@@ -6,7 +6,7 @@ use super::compiler::{Compiler, NOW};
 use super::fragment::{range_check, Bounds, Fragment, Kind};
 use super::{functions, quote, SqlError, SqlNames};
 use crate::ast::Aggregate;
-use cdp_value::{AggregateFunction, Window};
+use cdp_value::{AggregateFunction, Period, Window, MINUTE};
 
 /// `list` gives at most so many values, as a profile's state does.
 const LIST_LIMIT: usize = 100;
@@ -98,7 +98,9 @@ impl Aggregates {
             .paths
             .position(aggregate.property.as_deref().unwrap_or(&[]));
         use AggregateFunction as F;
-        if let F::Top | F::List | F::Sessions(_) = aggregate.function {
+        if let F::Top | F::List | F::Sessions(_) | F::LimitedCount { .. } | F::DecayedCount { .. } =
+            aggregate.function
+        {
             return Ok(self.query(aggregate.function, &scope, property, uses, names));
         }
         self.uses.extend(&uses);
@@ -164,9 +166,12 @@ impl Aggregates {
             F::FirstSeenAgo(unit) => ago(&self.column(scope, "min(e.ts)".to_string()), unit),
             F::LastSeenAgo(unit) => ago(&self.column(scope, "max(e.ts)".to_string()), unit),
             // Those behind Count have queries of their own.
-            F::Count | F::Top | F::List | F::Sessions(_) => {
-                counted(&self.column(scope, "count(*)".to_string()))
-            }
+            F::Count
+            | F::Top
+            | F::List
+            | F::Sessions(_)
+            | F::LimitedCount { .. }
+            | F::DecayedCount { .. } => counted(&self.column(scope, "count(*)".to_string())),
         }
     }
 
@@ -197,6 +202,26 @@ impl Aggregates {
                  WHERE e.before IS NULL OR e.ts - e.before > {} GROUP BY e.profile_id",
                 quote::interval(gap)
             ),
+            F::LimitedCount { most, period } => format!(
+                "SELECT d.profile_id, sum(d.number) AS value FROM ({}) AS d GROUP BY d.profile_id",
+                by_period(&source, period, Some(most), names)
+            ),
+            F::DecayedCount {
+                half_life,
+                step,
+                most,
+            } => {
+                let age = format!("GREATEST({} - d.period, 0)", number_of(NOW, step, names));
+                // Both in minutes, of which there are whole ones.
+                let (length, half_life) = (step.length() / MINUTE, half_life / MINUTE);
+                let oldest = 20 * half_life / length;
+                format!(
+                    "SELECT d.profile_id, pg_catalog.trim_scale(pg_catalog.round(sum(d.number * \
+                     pg_catalog.power(0.5::float8, {age} * {length}::float8 / {half_life}))::numeric, 6)) AS value \
+                     FROM ({}) AS d WHERE {age} <= {oldest} GROUP BY d.profile_id",
+                    by_period(&source, step, most, names)
+                )
+            }
             F::List => format!(
                 "SELECT d.profile_id, pg_catalog.jsonb_agg(d.x ORDER BY d.position) AS value FROM (\
                  SELECT d.profile_id, d.x, row_number() OVER (PARTITION BY d.profile_id ORDER BY {}) \
@@ -214,7 +239,11 @@ impl Aggregates {
         let column = format!("a{}.value", self.queries.len());
         self.queries.push(query);
         match function {
-            F::Sessions(_) => counted(&column),
+            F::Sessions(_) | F::LimitedCount { .. } => counted(&column),
+            F::DecayedCount { .. } => Fragment::compound(
+                format!("COALESCE({column}, 0)::numeric"),
+                Kind::Number(Bounds::ANY),
+            ),
             F::List => Fragment::compound(format!("COALESCE({column}, '[]'::jsonb)"), Kind::Json),
             _ => Fragment::simple(column, Kind::Json),
         }
@@ -334,11 +363,43 @@ fn join(query: &str, alias: &str) -> String {
 fn of_nothing(function: AggregateFunction) -> Fragment {
     use AggregateFunction as F;
     match function {
-        F::Count | F::UniqueDays | F::UniqueHours | F::Unique | F::Sessions(_) => {
-            Fragment::simple("0::numeric", Kind::Number(Bounds::WHOLE))
-        }
+        F::Count
+        | F::UniqueDays
+        | F::UniqueHours
+        | F::Unique
+        | F::Sessions(_)
+        | F::LimitedCount { .. }
+        | F::DecayedCount { .. } => Fragment::simple("0::numeric", Kind::Number(Bounds::WHOLE)),
         F::List => Fragment::compound("'[]'::jsonb", Kind::Json),
         _ => Fragment::null(),
+    }
+}
+
+/// Rows (profile_id, period, number): the events of each period, as far as they count.
+fn by_period(source: &str, period: Period, most: Option<u32>, names: &SqlNames<'_>) -> String {
+    let number = match most {
+        Some(most) => format!("LEAST(count(*), {most})"),
+        None => "count(*)".to_string(),
+    };
+    format!(
+        "SELECT e.profile_id, {} AS period, {number} AS number FROM {source} GROUP BY 1, 2",
+        number_of("e.ts", period, names)
+    )
+}
+
+/// The number of the period of an instant, as `cdp_state` counts them.
+fn number_of(instant: &str, period: Period, names: &SqlNames<'_>) -> String {
+    let local = format!(
+        "({instant} AT TIME ZONE {})",
+        quote::typed(names.timezone, "text")
+    );
+    let day = format!("({local}::date - '1970-01-01'::date)");
+    match period {
+        Period::Hour => {
+            format!("pg_catalog.floor(EXTRACT(epoch FROM {local}) / 3600)::bigint")
+        }
+        Period::Day => day,
+        Period::Week => format!("pg_catalog.floor(({day} + 3) / 7.0)::bigint"),
     }
 }
 

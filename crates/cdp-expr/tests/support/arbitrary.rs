@@ -3,7 +3,9 @@
 use cdp_expr::{
     Aggregate, ArithmeticOperator, Comparison, EventSource, Expr, Function, Pattern, TextTest,
 };
-use cdp_value::{AggregateFunction, AgoUnit, Decimal, Value, Window, DAY, HOUR, MINUTE, SECOND};
+use cdp_value::{
+    AggregateFunction, AgoUnit, Decimal, Period, Value, Window, DAY, HOUR, MINUTE, SECOND,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -69,6 +71,10 @@ fn window() -> impl Strategy<Value = Option<Window>> {
     )
 }
 
+fn period() -> impl Strategy<Value = Period> {
+    select(Period::ALL.to_vec())
+}
+
 /// Aggregates; `filter` makes their filters.
 fn aggregate(filter: BoxedStrategy<Expr>) -> impl Strategy<Value = Expr> {
     use AggregateFunction as F;
@@ -80,6 +86,10 @@ fn aggregate(filter: BoxedStrategy<Expr>) -> impl Strategy<Value = Expr> {
             .prop_map(|f| (f, true)),
         1 => (1u8..100).prop_map(|p| (F::Percentile(p), true)),
         1 => duration().prop_map(|gap| (F::Sessions(gap), false)),
+        1 => (1u32..5, period()).prop_map(|(most, period)| (F::LimitedCount { most, period }, false)),
+        1 => (1i64..30, period(), prop::option::of(1u32..5)).prop_map(|(n, step, most)| {
+            (F::DecayedCount { half_life: n * step.length(), step, most }, false)
+        }),
         1 => unit().prop_map(|u| (F::FirstSeenAgo(u), false)),
         2 => unit().prop_map(|u| (F::LastSeenAgo(u), false)),
     ];
@@ -96,7 +106,13 @@ fn aggregate(filter: BoxedStrategy<Expr>) -> impl Strategy<Value = Expr> {
     )
         .prop_map(
             |(event, filter, (function, needs_property), path, window)| {
-                let ago = matches!(function, F::FirstSeenAgo(_) | F::LastSeenAgo(_));
+                let windowless = matches!(
+                    function,
+                    F::FirstSeenAgo(_)
+                        | F::LastSeenAgo(_)
+                        | F::LimitedCount { .. }
+                        | F::DecayedCount { .. }
+                );
                 Expr::Aggregate(Aggregate {
                     source: EventSource {
                         event,
@@ -104,7 +120,7 @@ fn aggregate(filter: BoxedStrategy<Expr>) -> impl Strategy<Value = Expr> {
                     },
                     function,
                     property: needs_property.then_some(path),
-                    window: window.filter(|_| !ago),
+                    window: window.filter(|_| !windowless),
                 })
             },
         )

@@ -2,7 +2,7 @@
 
 use super::Person;
 use cdp_expr::{is_true, lookup, Aggregate, Context, EventSource};
-use cdp_value::{AggregateFunction, Decimal, Timestamp, Value, DAY, HOUR};
+use cdp_value::{AggregateFunction, Decimal, Period, Timestamp, Value, DAY, HOUR};
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
@@ -79,6 +79,23 @@ fn sum(numbers: &[Decimal]) -> Option<Decimal> {
         .try_fold(Decimal::zero(), |sum, n| sum.checked_add(n))
 }
 
+/// The number of an hour, day or week of UTC.
+fn period_of(period: Period, ts: Timestamp) -> i64 {
+    match period {
+        Period::Hour => ts.div_euclid(HOUR),
+        Period::Day => ts.div_euclid(DAY),
+        Period::Week => (ts.div_euclid(DAY) + 3).div_euclid(7),
+    }
+}
+
+fn by_period(events: &[&Event], period: Period) -> std::collections::BTreeMap<i64, usize> {
+    let mut counts = std::collections::BTreeMap::new();
+    for event in events {
+        *counts.entry(period_of(period, event.ts)).or_default() += 1;
+    }
+    counts
+}
+
 impl Context for RawPerson {
     fn now(&self) -> Timestamp {
         self.now
@@ -113,6 +130,28 @@ impl Context for RawPerson {
         let listable: Vec<Value> = values.iter().filter(|v| is_listable(v)).cloned().collect();
         match aggregate.function {
             F::Count => number(events.len()),
+            F::LimitedCount { most, period } => number(
+                by_period(&events, period)
+                    .into_values()
+                    .map(|n| n.min(most as usize))
+                    .sum(),
+            ),
+            F::DecayedCount {
+                half_life,
+                step,
+                most,
+            } => {
+                let current = period_of(step, self.now);
+                let weighted = by_period(&events, step).into_iter().map(|(period, n)| {
+                    let age = (current - period) * step.length();
+                    let n = most.map_or(n, |most| n.min(most as usize));
+                    if age > 20 * half_life {
+                        return 0.0;
+                    }
+                    n as f64 * 0.5f64.powf(age as f64 / half_life as f64)
+                });
+                of(Decimal::parse(&format!("{:.6}", weighted.sum::<f64>())))
+            }
             F::UniqueDays | F::UniqueHours => {
                 let unit = if aggregate.function == F::UniqueDays {
                     DAY

@@ -6,7 +6,7 @@ use cdp_state::{
     is_listable, Calendar, Edge, EdgeEvents, SlotSpec, State, Zoned, PERCENTILE_ERROR,
 };
 use cdp_value::{
-    AggregateFunction as F, AgoUnit, Decimal, Timestamp, Value, Window, DAY, HOUR, MINUTE,
+    AggregateFunction as F, AgoUnit, Decimal, Period, Timestamp, Value, Window, DAY, HOUR, MINUTE,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeSet, HashMap};
@@ -42,8 +42,31 @@ pub fn text(text: &str) -> Value {
     Value::Text(text.to_owned())
 }
 
-pub const FUNCTIONS: [F; 20] = [
+pub const FUNCTIONS: [F; 25] = [
     F::Count,
+    F::LimitedCount {
+        most: 2,
+        period: Period::Day,
+    },
+    F::LimitedCount {
+        most: 1,
+        period: Period::Week,
+    },
+    F::DecayedCount {
+        half_life: 2 * DAY,
+        step: Period::Day,
+        most: None,
+    },
+    F::DecayedCount {
+        half_life: 90 * MINUTE,
+        step: Period::Hour,
+        most: None,
+    },
+    F::DecayedCount {
+        half_life: 7 * DAY,
+        step: Period::Day,
+        most: Some(2),
+    },
     F::UniqueDays,
     F::UniqueHours,
     F::Sum,
@@ -67,7 +90,12 @@ pub const FUNCTIONS: [F; 20] = [
 
 pub const WINDOWS: [i64; 4] = [90 * MINUTE, DAY, 7 * DAY, 30 * DAY];
 
-/// Every function, within every window and over all time.
+/// Whether a function can be asked within a window.
+pub fn has_windows(function: F) -> bool {
+    !matches!(function, F::LimitedCount { .. } | F::DecayedCount { .. })
+}
+
+/// Every function, within every window that it takes and over all time.
 pub fn aggregates() -> Vec<(F, Option<Window>)> {
     let windows = WINDOWS
         .iter()
@@ -76,6 +104,7 @@ pub fn aggregates() -> Vec<(F, Option<Window>)> {
     FUNCTIONS
         .iter()
         .flat_map(|function| all.iter().map(|window| (*function, *window)))
+        .filter(|(function, window)| window.is_none() || has_windows(*function))
         .collect()
 }
 
@@ -85,6 +114,27 @@ pub fn spec_of(id: u32, aggregates: &[(F, Option<Window>)]) -> SlotSpec {
         spec.add(*function, *window);
     }
     spec
+}
+
+/// The number of a local hour, day or week.
+fn period_of(period: Period, ts: Timestamp, calendar: &dyn Calendar) -> i64 {
+    match period {
+        Period::Hour => calendar.hour(ts),
+        Period::Day => i64::from(calendar.day(ts)),
+        Period::Week => (i64::from(calendar.day(ts)) - 4).div_euclid(7),
+    }
+}
+
+fn by_period(
+    events: &[&Event],
+    period: Period,
+    calendar: &dyn Calendar,
+) -> std::collections::BTreeMap<i64, usize> {
+    let mut counts = std::collections::BTreeMap::new();
+    for (ts, _) in events {
+        *counts.entry(period_of(period, *ts, calendar)).or_default() += 1;
+    }
+    counts
 }
 
 /// The value by definition.
@@ -131,6 +181,29 @@ pub fn naive(
     };
     match function {
         F::Count => whole(events.len()),
+        F::LimitedCount { most, period } => {
+            let counts = by_period(&events, period, calendar);
+            whole(counts.values().map(|n| (*n).min(most as usize)).sum())
+        }
+        F::DecayedCount {
+            half_life,
+            step,
+            most,
+        } => {
+            let current = period_of(step, now, calendar);
+            let sum: f64 = by_period(&events, step, calendar)
+                .into_iter()
+                .map(|(period, n)| {
+                    let age = (current - period) * step.length();
+                    let n = most.map_or(n, |most| n.min(most as usize));
+                    if age > 20 * half_life {
+                        return 0.0;
+                    }
+                    n as f64 * 0.5f64.powf(age as f64 / half_life as f64)
+                })
+                .sum();
+            number(&format!("{sum:.6}"))
+        }
         F::UniqueDays => {
             let days: BTreeSet<_> = events.iter().map(|e| calendar.day(e.0)).collect();
             whole(days.len())
