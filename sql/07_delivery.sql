@@ -28,6 +28,7 @@ CREATE TABLE _cdp.routes (
     filter text,
     mapping jsonb,
     transform text,
+    consent text[] NOT NULL DEFAULT '{}',
     owner text NOT NULL,
     dropped_at timestamptz,
     created_at timestamptz NOT NULL,
@@ -37,6 +38,7 @@ CREATE TABLE _cdp.routes (
 CREATE INDEX routes_destination_id ON _cdp.routes (destination_id);
 COMMENT ON TABLE _cdp.routes IS 'Which events and changes go to a destination';
 COMMENT ON COLUMN _cdp.routes.dropped_at IS 'Kept for messages that were made before, until the outbox forgets them';
+COMMENT ON COLUMN _cdp.routes.consent IS 'Categories that people have to have agreed to, beside those of the destination';
 COMMENT ON COLUMN _cdp.routes.owner IS 'Role that defined the route; its transform runs with this role''s rights';
 
 -- One id at a time: sessions must not hold blocks of them, because their order is the order of delivery.

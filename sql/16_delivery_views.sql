@@ -45,7 +45,7 @@ COMMENT ON COLUMN cdp.destinations.lag_p50_ms IS 'Half of the messages arrived n
 COMMENT ON COLUMN cdp.destinations.repeated IS 'Messages sent again although they may have arrived, because a worker was killed';
 
 CREATE VIEW cdp.routes AS
-    SELECT n.name AS namespace, d.key AS destination, r.events, r.filter, r.mapping, r.transform, r.owner, r.created_at, r.updated_at
+    SELECT n.name AS namespace, d.key AS destination, r.events, r.filter, r.mapping, r.transform, r.consent, r.owner, r.created_at, r.updated_at
     FROM _cdp.routes AS r
     JOIN _cdp.destinations AS d ON d.destination_id OPERATOR(pg_catalog.=) r.destination_id
     JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) r.namespace_id

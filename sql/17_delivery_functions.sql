@@ -84,14 +84,15 @@ CREATE FUNCTION cdp.define_route(
     filter text DEFAULT NULL,
     mapping jsonb DEFAULT NULL,
     transform text DEFAULT NULL,
-    namespace text DEFAULT NULL
+    namespace text DEFAULT NULL,
+    consent text[] DEFAULT NULL
 ) RETURNS cdp.routes
     LANGUAGE c VOLATILE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_define_route';
-COMMENT ON FUNCTION cdp.define_route(text, text[], text, jsonb, text, text) IS 'Sends events and changes to a destination; destination, events and filter tell routes apart';
-REVOKE ALL ON FUNCTION cdp.define_route(text, text[], text, jsonb, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION cdp.define_route(text, text[], text, jsonb, text, text) TO cdp_admin;
+COMMENT ON FUNCTION cdp.define_route(text, text[], text, jsonb, text, text, text[]) IS 'Sends events and changes to a destination; destination, events and filter tell routes apart';
+REVOKE ALL ON FUNCTION cdp.define_route(text, text[], text, jsonb, text, text, text[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.define_route(text, text[], text, jsonb, text, text, text[]) TO cdp_admin;
 
 CREATE FUNCTION cdp.drop_route(
     destination text,

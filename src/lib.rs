@@ -7,6 +7,7 @@ mod api;
 mod decisions;
 mod delivery;
 mod error;
+mod governance;
 mod guc;
 mod identity;
 mod ingest;
@@ -35,7 +36,8 @@ extension_sql_file!("../sql/14_attach.sql", name = "attach_functions", requires 
 extension_sql_file!("../sql/15_static_segments.sql", name = "static_segments", requires = ["attach_functions"]);
 extension_sql_file!("../sql/16_delivery_views.sql", name = "delivery_views", requires = ["static_segments"]);
 extension_sql_file!("../sql/17_delivery_functions.sql", name = "delivery_functions", requires = ["delivery_views"]);
-extension_sql_file!("../sql/30_dump.sql", name = "dump", requires = ["delivery_functions"]);
+extension_sql_file!("../sql/22_consent.sql", name = "consent", requires = ["delivery_functions"]);
+extension_sql_file!("../sql/30_dump.sql", name = "dump", requires = ["consent"]);
 extension_sql_file!("../sql/40_grants.sql", name = "grants", requires = ["dump"]);
 
 /// Called by Postgres when the library is loaded.

@@ -19,7 +19,12 @@ SELECT cdp.define_destination('hook', 'webhook', '{"url": "https://hooks.example
 SELECT cdp.define_destination('hook', 'webhook', '{"url": "https://hooks.example.com"}', '{"singing_secret": "env:CDP_HOOK"}');
 SELECT secrets FROM cdp.define_destination('signed', 'webhook', '{"url": "https://hooks.example.com"}', '{"signing_secret": "env:CDP_HOOK"}');
 SELECT * FROM cdp.test_destination('signed');
-SELECT * FROM cdp.test_destination('hook');
+-- Nobody listens there.
+SET cdp.http_allow_hosts = '127.0.0.1:9';
+SELECT key FROM cdp.define_destination('deaf', 'webhook', '{"url": "http://127.0.0.1:9/"}');
+SELECT * FROM cdp.test_destination('deaf');
+SELECT cdp.drop_destination('deaf');
+RESET cdp.http_allow_hosts;
 
 -- Routes are told apart by destination, events and filter.
 SELECT destination, events, filter, mapping, transform FROM cdp.define_route('hook', ARRAY['Order Completed', 'Order Refunded', 'Order Completed']);

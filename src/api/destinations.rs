@@ -106,7 +106,7 @@ pub fn destination_kinds(_: &Call) -> Result<Returned> {
     Ok(Returned::Rows(rows.collect()))
 }
 
-/// `cdp.define_route(destination, events, filter, mapping, transform, namespace)`
+/// `cdp.define_route(destination, events, filter, mapping, transform, namespace, consent)`
 pub fn define_route(call: &Call) -> Result<Returned> {
     let (mapping, transform) = (call.jsonb(3), call.text(4));
     let destination = required(call, 0, "destination")?;
@@ -117,6 +117,7 @@ pub fn define_route(call: &Call) -> Result<Returned> {
         filter: filter.as_deref(),
         mapping: mapping.as_deref(),
         transform: transform.as_deref(),
+        consent: call.text_array(6).unwrap_or_default(),
     };
     Spi::connect(false, |spi| {
         let namespace = namespace(spi, call, 5)?;
@@ -136,6 +137,7 @@ pub fn drop_route(call: &Call) -> Result<Returned> {
         filter: filter.as_deref(),
         mapping: None,
         transform: None,
+        consent: Vec::new(),
     };
     Spi::connect(false, |spi| route_definitions::drop(spi, &*namespace(spi, call, 3)?, &request))?;
     Ok(Returned::Value(Field::Null))
@@ -150,6 +152,7 @@ pub fn try_route(call: &Call) -> Result<Returned> {
         let namespace = namespace(spi, call, 4)?;
         let definition = destinations::find(spi, &namespace, &destination)?;
         let shape = shaping::Shape {
+            consent: Vec::new(),
             mapping: mapping.as_deref().map(shaping::parse_mapping).transpose()?,
             transform: match &transform {
                 None => None,
@@ -232,7 +235,7 @@ fn destination_row(spi: &Spi, namespace: &Namespace, key: &str) -> Result<Vec<Fi
 /// The row of `cdp.routes`, in the order of its columns.
 fn route_row(spi: &Spi, namespace: &Namespace, route_id: i32) -> Result<Vec<Field>> {
     spi.query(
-        "SELECT d.key, r.events, r.filter, r.mapping, r.transform, r.owner, r.created_at, r.updated_at
+        "SELECT d.key, r.events, r.filter, r.mapping, r.transform, r.consent, r.owner, r.created_at, r.updated_at
          FROM _cdp.routes AS r JOIN _cdp.destinations AS d ON d.destination_id OPERATOR(pg_catalog.=) r.destination_id
          WHERE r.route_id OPERATOR(pg_catalog.=) $1",
         &[Param::Int4(route_id)],
@@ -245,9 +248,10 @@ fn route_row(spi: &Spi, namespace: &Namespace, route_id: i32) -> Result<Vec<Fiel
             Field::optional_text(row.optional_text(2)),
             Field::optional_jsonb(row.optional_jsonb(3)),
             Field::optional_text(row.optional_text(4)),
-            Field::Text(row.text(5)?),
-            Field::Timestamp(row.timestamp(6)?),
+            Field::TextArray(row.text_array(5)),
+            Field::Text(row.text(6)?),
             Field::Timestamp(row.timestamp(7)?),
+            Field::Timestamp(row.timestamp(8)?),
         ])
     })?
     .ok_or_else(|| internal("a route was not stored"))

@@ -7,13 +7,16 @@
 use super::shaping::{Item, Shapes};
 use super::targets::Target;
 use crate::error::Result;
+use crate::governance::gate::Gate;
+use crate::governance::suppression;
 use crate::pg::clock;
 use crate::pg::datum::Param;
 use crate::pg::lock;
 use crate::pg::spi::Spi;
+use cdp_consent::Requirement;
 use cdp_delivery::{Message, MessageKind, Outcome};
 use cdp_value::Timestamp;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -217,9 +220,14 @@ impl<'a> Choice<'a> {
                 continue;
             }
             let mut found = payloads(spi, group)?;
+            let refused = self.refused(spi, group, &found, shapes)?;
             let (mut present, mut items) = (Vec::new(), Vec::new());
             for row in group {
                 match found.remove(&row.outbox_id) {
+                    Some(_) if refused.contains_key(&row.outbox_id) => {
+                        let reason = refused.get(&row.outbox_id).cloned().unwrap_or_default();
+                        settled.push((row.clone(), Outcome::discard(reason)));
+                    }
                     Some(_) if lost.contains(&row.profile_id) => self.rewind(row),
                     Some(mut payload) => {
                         bytes += payload.bytes;
@@ -261,6 +269,37 @@ impl<'a> Choice<'a> {
             passed_over: self.passed_over,
             more: self.more,
         })
+    }
+}
+
+impl Choice<'_> {
+    /// Why messages may not go any more, by id: the person is suppressed by now, or consent is missing.
+    fn refused(
+        &self,
+        spi: &Spi,
+        rows: &[Row],
+        found: &HashMap<i64, Payload>,
+        shapes: &mut Shapes,
+    ) -> Result<HashMap<i64, String>> {
+        let target = &self.wish.target;
+        let routes: BTreeSet<i32> = found.values().filter_map(|payload| payload.route_id).collect();
+        let consent = shapes.consent(spi, &routes)?;
+        let requires = !target.requirement.is_empty() || !consent.is_empty();
+        if !requires && !suppression::any(spi, target.namespace_id)? {
+            return Ok(HashMap::new());
+        }
+        let people = rows.iter().map(|row| row.profile_id).collect();
+        let gate = Gate::open(spi, target.namespace_id, &people, requires)?;
+        let of_routes: HashMap<i32, Requirement> =
+            consent.into_iter().map(|(id, categories)| (id, target.requirement.with(&categories))).collect();
+        Ok(rows
+            .iter()
+            .filter_map(|row| {
+                let payload = found.get(&row.outbox_id)?;
+                let requirement = payload.route_id.and_then(|id| of_routes.get(&id)).unwrap_or(&target.requirement);
+                Some((row.outbox_id, gate.refuses(row.profile_id, requirement, &payload.message.body)?))
+            })
+            .collect())
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Request<'a> {
     pub filter: Option<&'a str>,
     pub mapping: Option<&'a str>,
     pub transform: Option<&'a str>,
+    /// Categories that people have to have agreed to.
+    pub consent: Vec<String>,
 }
 
 /// What tells a route apart from others.
@@ -39,6 +41,21 @@ fn events(given: Option<Vec<String>>) -> Result<Option<Vec<String>>> {
             .hint("Leave events out to send every event, or name them: ARRAY['Order Completed']."));
     }
     Ok(Some(events))
+}
+
+/// Categories of consent in one order, each once.
+fn consent(given: &[String]) -> Result<Vec<&str>> {
+    let mut categories: Vec<&str> = given.iter().map(String::as_str).collect();
+    categories.sort_unstable();
+    categories.dedup();
+    match categories.iter().find(|category| !cdp_consent::is_category(category)) {
+        Some(wrong) => Err(Error::new(
+            state::INVALID_DEFINITION,
+            format!("\"{}\" is not the name of a category of consent", cut(wrong)),
+        )
+        .hint("For example: consent => ARRAY['marketing'].")),
+        None => Ok(categories),
+    }
 }
 
 fn parse(text: &str) -> Result<Expr> {
@@ -90,12 +107,13 @@ pub fn define(spi: &Spi, namespace: &Namespace, request: &Request) -> Result<i32
     }
     request.mapping.map(shaping::parse_mapping).transpose()?;
     let transform = request.transform.map(|name| transform(spi, name)).transpose()?;
+    let consent = consent(&request.consent)?;
     let owner = session::outer_role();
     let now = Param::Timestamp(clock::real());
     let id = match key.find(spi, true)? {
         Some(id) => {
             spi.execute(
-                "UPDATE _cdp.routes SET mapping = $2, transform = $3, owner = $4, updated_at = $5, dropped_at = NULL
+                "UPDATE _cdp.routes SET mapping = $2, transform = $3, owner = $4, updated_at = $5, consent = $6, dropped_at = NULL
                  WHERE route_id OPERATOR(pg_catalog.=) $1",
                 &[
                     Param::Int4(id),
@@ -103,6 +121,7 @@ pub fn define(spi: &Spi, namespace: &Namespace, request: &Request) -> Result<i32
                     Param::OptionalText(transform.as_deref()),
                     Param::Text(&owner),
                     now,
+                    Param::TextArray(&consent),
                 ],
             )?;
             Some(id)
@@ -111,8 +130,8 @@ pub fn define(spi: &Spi, namespace: &Namespace, request: &Request) -> Result<i32
             let events: Option<Vec<&str>> =
                 key.events.as_ref().map(|events| events.iter().map(String::as_str).collect());
             spi.query(
-                "INSERT INTO _cdp.routes (namespace_id, destination_id, events, filter, mapping, transform, owner, created_at, updated_at)
-                 VALUES ($1, $2, CASE WHEN $9 THEN NULL ELSE $3 END, $4, $5, $6, $7, $8, $8) RETURNING route_id",
+                "INSERT INTO _cdp.routes (namespace_id, destination_id, events, filter, mapping, transform, owner, created_at, updated_at, consent)
+                 VALUES ($1, $2, CASE WHEN $9 THEN NULL ELSE $3 END, $4, $5, $6, $7, $8, $8, $10) RETURNING route_id",
                 &[
                     Param::Int4(namespace.id),
                     Param::Int4(key.destination_id),
@@ -123,6 +142,7 @@ pub fn define(spi: &Spi, namespace: &Namespace, request: &Request) -> Result<i32
                     Param::Text(&owner),
                     now,
                     Param::Bool(events.is_none()),
+                    Param::TextArray(&consent),
                 ],
             )?
             .first(|row| row.i32(0))?

@@ -2,7 +2,9 @@
 
 use super::outbox::{self, Outgoing};
 use crate::error::{state, unknown_key, Error, Result};
-use crate::ingest::Accepted;
+use crate::governance::gate::{self, Gate};
+use crate::governance::suppression;
+use crate::ingest::{stored, Accepted};
 use crate::namespaces::Namespace;
 use crate::pg::datum::Param;
 use crate::pg::spi::Spi;
@@ -11,6 +13,7 @@ use crate::traits::context::PersonContext;
 use crate::traits::edges;
 use crate::traits::evaluate::{Cause, Change, What};
 use crate::traits::person::Person;
+use cdp_consent::Requirement;
 use cdp_delivery::MessageKind;
 use cdp_expr::Expr;
 use cdp_state::Calendar;
@@ -32,6 +35,8 @@ pub struct Route {
     pub filter: Option<Expr>,
     /// Indexes of the aggregates that the filter reads; set when the catalog is complete.
     pub aggregates: Vec<usize>,
+    /// What people have to have agreed to, for the route or its destination.
+    pub requirement: Requirement,
 }
 
 /// The event by which a route hears that a trait has another value.
@@ -56,7 +61,7 @@ impl Route {
 /// its messages wait.
 pub fn load(spi: &Spi, namespace_id: i32) -> Result<Vec<Route>> {
     spi.query_latest(
-        "SELECT r.route_id, r.destination_id, d.key, d.kind, r.events, r.filter FROM _cdp.routes AS r \
+        "SELECT r.route_id, r.destination_id, d.key, d.kind, r.events, r.filter, d.config, r.consent FROM _cdp.routes AS r \
          JOIN _cdp.destinations AS d ON d.destination_id OPERATOR(pg_catalog.=) r.destination_id \
          WHERE r.namespace_id OPERATOR(pg_catalog.=) $1 AND r.dropped_at IS NULL AND d.enabled ORDER BY r.route_id",
         &[Param::Int4(namespace_id)],
@@ -73,11 +78,14 @@ pub fn load(spi: &Spi, namespace_id: i32) -> Result<Vec<Route>> {
                 .hint("It was stored by another version of cdp; define the route again.")
             })?),
         };
+        let kind = row.text(3)?;
+        let config = row.optional_jsonb(6).and_then(|text| stored::json(&text)).unwrap_or_default();
         Ok(Route {
             id: row.i32(0)?,
             destination_id: row.i32(1)?,
             destination,
-            kind: row.text(3)?,
+            requirement: gate::requirement(&kind, &config).with(&row.text_array(7)),
+            kind,
             events: (!row.is_null(4)).then(|| row.text_array(4)),
             filter,
             aggregates: Vec::new(),
@@ -252,11 +260,22 @@ pub fn send_messages(
             Some((person, person.instant(now), route.aggregates.as_slice()))
         }),
     )?;
+    // Messages that arrive are not of suppressed people; those of a replay may be.
+    let requires = wanted.iter().any(|(_, route)| !route.requirement.is_empty());
+    let gate = if requires || occasion != Occasion::Arrival {
+        let about = wanted.iter().map(|(accepted, _)| accepted.profile_id).collect();
+        Gate::open(spi, namespace.id, &about, requires)?
+    } else {
+        Gate::default()
+    };
     let mut outgoing = Vec::new();
     let nobody = Person::new(0, namespace.id, now, catalog.version);
     let mut sent: BTreeSet<(&str, i32)> = BTreeSet::new();
     for (accepted, route) in wanted {
         let body = payload(accepted);
+        if gate.refuses(accepted.profile_id, &route.requirement, &body).is_some() {
+            continue;
+        }
         if let Some(filter) = &route.filter {
             let person = by_id.get(&accepted.profile_id).copied().unwrap_or(&nobody);
             let message = Value::from_json(&body);
@@ -329,15 +348,17 @@ pub fn send_changes(
         key: &'a str,
         name: &'a str,
         destinations: BTreeMap<i32, Vec<&'a Route>>,
+        /// Destinations that the segment itself names, and what they require.
+        synced: BTreeMap<i32, &'a Requirement>,
     }
     let mut wanted: Vec<Wanted> = Vec::new();
-    let destinations_by_key: HashMap<String, i32> = {
+    let destinations_by_key: HashMap<String, (i32, Requirement)> = {
         let needs = changes.iter().any(|c| {
             matches!(&c.what, What::SegmentEntered { position } | What::SegmentExited { position }
             if catalog.segments.get(*position).is_some_and(|s| !s.sync_to.is_empty()))
         });
         if needs {
-            destination_ids(spi, namespace)?
+            destinations(spi, namespace)?
         } else {
             HashMap::new()
         }
@@ -376,19 +397,30 @@ pub fn send_changes(
                 destinations.entry(route.destination_id).or_default().push(route);
             }
         }
+        let mut synced = BTreeMap::new();
         for key in sync_to {
-            if let Some(id) = destinations_by_key.get(key) {
+            if let Some((id, requirement)) = destinations_by_key.get(key) {
                 destinations.insert(*id, Vec::new());
+                synced.insert(*id, requirement);
             }
         }
         if !destinations.is_empty() {
-            wanted.push(Wanted { change, event, kind, key, name, destinations });
+            wanted.push(Wanted { change, event, kind, key, name, destinations, synced });
         }
     }
     if wanted.is_empty() {
         return Ok(());
     }
     let profile_ids: BTreeSet<i64> = wanted.iter().map(|w| w.change.profile_id).collect();
+    let requires = wanted.iter().any(|wanted| {
+        let routes = wanted.destinations.values().flatten().map(|route| &route.requirement);
+        routes.chain(wanted.synced.values().copied()).any(|requirement| !requirement.is_empty())
+    });
+    let gate = if requires || suppression::any(spi, namespace.id)? {
+        Gate::open(spi, namespace.id, &profile_ids, requires)?
+    } else {
+        Gate::default()
+    };
     let ids = outside_ids(spi, &profile_ids.into_iter().collect::<Vec<_>>())?;
     let by_id: HashMap<i64, &Person> = people.iter().map(|p| (p.profile_id, p)).collect();
     let none = edges::Edges::default();
@@ -445,7 +477,9 @@ pub fn send_changes(
         let body = serde_json::Value::Object(body);
         let value = Value::from_json(&body);
         for (destination_id, routes) in wanted.destinations {
-            let passing = routes.iter().find(|route| {
+            let agreed = |requirement| gate.refuses(change.profile_id, requirement, &body).is_none();
+            let synced = wanted.synced.get(&destination_id).is_some_and(|requirement| agreed(requirement));
+            let passing = routes.iter().filter(|route| agreed(&route.requirement)).find(|route| {
                 route.filter.as_ref().is_none_or(|filter| {
                     by_id.get(&change.profile_id).is_some_and(|person| {
                         let mut context = PersonContext::new(catalog, person, change.at.max(now), &calendar, &none);
@@ -454,7 +488,7 @@ pub fn send_changes(
                     })
                 })
             });
-            if routes.is_empty() || passing.is_some() {
+            if synced || passing.is_some() {
                 outgoing.push(Outgoing {
                     profile_id: change.profile_id,
                     destination_id,
@@ -470,13 +504,17 @@ pub fn send_changes(
     outbox::append(spi, namespace.id, &outgoing)
 }
 
-fn destination_ids(spi: &Spi, namespace: &Namespace) -> Result<HashMap<String, i32>> {
+/// The destinations that are switched on, by key, and what each requires.
+fn destinations(spi: &Spi, namespace: &Namespace) -> Result<HashMap<String, (i32, Requirement)>> {
     Ok(spi
         .query(
-            "SELECT key, destination_id FROM _cdp.destinations WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND enabled",
+            "SELECT key, destination_id, kind, config FROM _cdp.destinations WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND enabled",
             &[Param::Int4(namespace.id)],
         )?
-        .map(|row| Ok((row.text(0)?, row.i32(1)?)))?
+        .map(|row| {
+            let config = row.optional_jsonb(3).and_then(|text| stored::json(&text)).unwrap_or_default();
+            Ok((row.text(0)?, (row.i32(1)?, gate::requirement(&row.text(2)?, &config))))
+        })?
         .into_iter()
         .collect())
 }

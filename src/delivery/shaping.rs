@@ -28,6 +28,8 @@ pub struct Transform {
 pub struct Shape {
     pub mapping: Option<Mapping>,
     pub transform: Option<Transform>,
+    /// Categories of consent that the route requires, beside those of its destination.
+    pub consent: Vec<String>,
 }
 
 /// What became of a message.
@@ -171,6 +173,14 @@ impl Shapes {
         Ok(shaped)
     }
 
+    /// Categories of consent that routes require, of those that require any.
+    pub fn consent(&mut self, spi: &Spi, routes: &BTreeSet<i32>) -> Result<HashMap<i32, Vec<String>>> {
+        let routes: Vec<i32> = routes.iter().copied().collect();
+        self.refresh(spi, &routes)?;
+        let required = routes.into_iter().filter_map(|id| Some((id, self.known.get(&id)?.1.consent.clone())));
+        Ok(required.filter(|(_, consent)| !consent.is_empty()).collect())
+    }
+
     fn refresh(&mut self, spi: &Spi, routes: &[i32]) -> Result<()> {
         if routes.is_empty() {
             return Ok(());
@@ -189,14 +199,15 @@ impl Shapes {
             return Ok(());
         }
         let mut rows = spi.query(
-            "SELECT route_id, updated_at, mapping, transform, owner FROM _cdp.routes WHERE route_id OPERATOR(pg_catalog.=) ANY ($1)",
+            "SELECT route_id, updated_at, mapping, transform, owner, consent FROM _cdp.routes WHERE route_id OPERATOR(pg_catalog.=) ANY ($1)",
             &[Param::Int4Array(&changed)],
         )?;
         while rows.advance() {
             let mapping = rows.optional_jsonb(2).map(|text| parse_mapping(&text)).transpose()?;
             let owner = rows.text(4)?;
             let transform = rows.optional_text(3).map(|function| Transform { function, owner });
-            self.known.insert(rows.i32(0)?, (rows.timestamp(1)?, Rc::new(Shape { mapping, transform })));
+            let consent = rows.text_array(5);
+            self.known.insert(rows.i32(0)?, (rows.timestamp(1)?, Rc::new(Shape { mapping, transform, consent })));
         }
         Ok(())
     }

@@ -2,8 +2,10 @@
 
 use super::secrets::{self, Place};
 use crate::error::{internal, Error, Result};
+use crate::governance::gate;
 use crate::pg::datum::Param;
 use crate::pg::spi::Spi;
+use cdp_consent::Requirement;
 use cdp_delivery::config::Limits;
 use cdp_delivery::retry::Policy;
 use cdp_delivery::{Destination, Secrets};
@@ -24,6 +26,9 @@ pub struct Target {
     pub secrets: Arc<Secrets>,
     pub limits: Limits,
     pub policy: Policy,
+    pub namespace_id: i32,
+    /// What people have to have agreed to.
+    pub requirement: Requirement,
 }
 
 impl Target {
@@ -138,13 +143,16 @@ pub fn target(definition: &Definition) -> Result<Target> {
     })?;
     let place = Place { namespace_id: definition.namespace_id, destination: &definition.key };
     let secrets = secrets::open(&place, &definition.secrets)?;
+    let config = destination.catalogue().config(&definition.config);
     Ok(Target {
         id: definition.id,
         key: definition.key.clone(),
         generation: definition.generation,
         destination,
         limits: destination.limits(&definition.config),
-        policy: Policy::default(),
+        policy: Policy::configured(&config),
+        namespace_id: definition.namespace_id,
+        requirement: gate::of_config(&config),
         config: Arc::new(definition.config.clone()),
         secrets: Arc::new(secrets),
     })

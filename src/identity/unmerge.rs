@@ -8,6 +8,7 @@
 use super::kinds::{self, Kinds};
 use super::resolve::{self, Match};
 use crate::error::{cut, state, Error, Result};
+use crate::governance::consent;
 use crate::ingest::stored;
 use crate::namespaces::Namespace;
 use crate::pg::datum::Param;
@@ -149,6 +150,7 @@ fn part(spi: &Spi, namespace: &Namespace, person: &Person, request: &Request, no
     let apart = restore_profile(spi, namespace, person, &told, &split, first_seen)?;
     move_identifiers(spi, namespace, &told, &split, apart)?;
     move_events(spi, &moving, apart)?;
+    consent::split(spi, &profile_ids, apart)?;
     let parted = match split.part {
         Side::Apart => Parted { person: person.profile_id, other: apart },
         Side::Kept => Parted { person: apart, other: person.profile_id },

@@ -1,7 +1,7 @@
 //! The way of an event (DESIGN.md §1): one pipeline, in one transaction, for a batch of any size.
 //!
-//! 1 parse and validate (`cdp_message`) → 3 deduplication → 5 identity → 6 append → 7 fold → 8 traits →
-//! 9 segments → 10 outbox. Each stage takes the batch and works on it with one statement or a few.
+//! 1 parse and validate (`cdp_message`) → 2 suppression and consent → 3 deduplication → 5 identity → 6 append →
+//! 7 fold → 8 traits → 9 segments → 10 outbox. Each stage takes the batch and works on it with one statement or a few.
 
 pub mod append;
 pub mod attached;
@@ -14,6 +14,7 @@ pub mod stored;
 
 use crate::delivery::routes;
 use crate::error::Result;
+use crate::governance::{consent, suppression};
 use crate::guc;
 use crate::identity;
 use crate::namespaces::Namespace;
@@ -44,6 +45,7 @@ pub struct Receipt {
 pub enum Status {
     Accepted,
     Duplicate,
+    Suppressed,
     Quarantined,
 }
 
@@ -52,6 +54,7 @@ impl Status {
         match self {
             Status::Accepted => "accepted",
             Status::Duplicate => "duplicate",
+            Status::Suppressed => "suppressed",
             Status::Quarantined => "quarantined",
         }
     }
@@ -128,6 +131,19 @@ pub fn ingest(
         }
     }
 
+    // Nothing is kept of a suppressed message, not even its id: it can come again when it may.
+    let mut suppressed = suppression::of_messages(spi, namespace, &arrived)?.into_iter();
+    arrived.retain(|arrived| match suppressed.next().flatten() {
+        None => true,
+        Some(reason) => {
+            if let Some(receipt) = receipts.get_mut(arrived.position) {
+                receipt.status = Status::Suppressed;
+                receipt.reason = Some(reason);
+            }
+            false
+        }
+    });
+
     // Others may have to wait for whoever makes a partition or an event name; so nothing else is held yet.
     partitions::ensure_events(spi, arrived.iter().map(|a| a.message.timestamp))?;
     names::ids(spi, arrived.iter().filter_map(|a| a.message.event_name()))?;
@@ -163,6 +179,7 @@ pub fn ingest(
     quarantine::store(spi, namespace.id, received_at, &rejected.iter().collect::<Vec<_>>())?;
 
     append::append(spi, namespace.id, &accepted)?;
+    consent::record(spi, namespace, &accepted)?;
     identity::groups::apply(spi, namespace, &accepted, received_at)?;
     traits::engine::fold_batch(spi, namespace, &accepted, &resolved.changes, received_at)?;
     Ok(receipts)

@@ -87,5 +87,9 @@ functions! {
     cdp_retry_dead_letters, pg_finfo_cdp_retry_dead_letters => crate::api::destinations::retry_dead_letters;
     cdp_announce_workers, pg_finfo_cdp_announce_workers => crate::api::destinations::announce_workers;
     cdp_try_route, pg_finfo_cdp_try_route => crate::api::destinations::try_route;
+    cdp_suppress, pg_finfo_cdp_suppress => crate::api::consent::suppress;
+    cdp_unsuppress, pg_finfo_cdp_unsuppress => crate::api::consent::unsuppress;
+    cdp_set_consent, pg_finfo_cdp_set_consent => crate::api::consent::set_consent;
+    cdp_consent, pg_finfo_cdp_consent => crate::api::consent::consent;
     cdp_replay_events, pg_finfo_cdp_replay_events => crate::api::destinations::replay_events;
 }

@@ -55,6 +55,7 @@ unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _: *mut c_voi
             crate::traits::catalog::forget();
             crate::ingest::names::forget();
             crate::identity::kinds::forget();
+            crate::governance::suppression::forget();
             super::wake::forget();
         }
         pg_sys::XactEvent::XACT_EVENT_PREPARE => super::wake::forget(),
@@ -73,5 +74,6 @@ unsafe extern "C-unwind" fn at_subtransaction_end(
         crate::traits::catalog::forget();
         crate::ingest::names::forget();
         crate::identity::kinds::forget();
+        crate::governance::suppression::forget();
     }
 }

@@ -185,7 +185,7 @@ impl Client {
                 }
             }
         }
-        if !request.body.is_empty() || request.method != Method::Get {
+        if !request.body.is_empty() || !matches!(request.method, Method::Get | Method::Head) {
             builder = builder.body(request.body.clone());
         }
         let mut answer = builder.send().await.map_err(|e| explain(&e, timeout))?;
@@ -230,6 +230,7 @@ pub fn now_millis() -> i64 {
 fn method(method: Method) -> reqwest::Method {
     match method {
         Method::Get => reqwest::Method::GET,
+        Method::Head => reqwest::Method::HEAD,
         Method::Post => reqwest::Method::POST,
         Method::Put => reqwest::Method::PUT,
         Method::Patch => reqwest::Method::PATCH,

@@ -127,6 +127,44 @@ pub const COMMON_FIELDS: &[Field] = &[
         FieldKind::Flag,
         "Whether messages that are sent again by a replay are taken. Channels that people read refuse them by default.",
     ),
+    Field::new(
+        "consent",
+        FieldKind::TextList,
+        "Categories of consent: a message goes only when the person agreed to all of them.",
+    ),
+    Field::new(
+        "without_consent",
+        FieldKind::Choice(&["withhold", "send"]),
+        "What becomes of messages about people who said neither yes nor no to a category.",
+    )
+    .default("\"withhold\""),
+    Field::new(
+        "retry_hours",
+        FieldKind::Number {
+            min: 0.0,
+            max: 8_760.0,
+        },
+        "For so long after its first failure a message is tried again; then it is a dead letter. 0: it is tried once.",
+    )
+    .default("72"),
+    Field::new(
+        "retry_first_seconds",
+        FieldKind::Number {
+            min: 0.01,
+            max: 86_400.0,
+        },
+        "Longest wait before the second attempt; each further failure doubles it, and the wait is a random part of it.",
+    )
+    .default("2"),
+    Field::new(
+        "retry_longest_seconds",
+        FieldKind::Number {
+            min: 0.01,
+            max: 86_400.0,
+        },
+        "No wait between attempts is longer, unless the receiver asks for it.",
+    )
+    .default("3600"),
 ];
 
 /// One thing wrong with a configuration.

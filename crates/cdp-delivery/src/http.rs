@@ -8,6 +8,7 @@ use serde_json::Value;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Method {
     Get,
+    Head,
     Post,
     Put,
     Patch,
@@ -19,6 +20,7 @@ impl Method {
     pub fn as_str(self) -> &'static str {
         match self {
             Method::Get => "GET",
+            Method::Head => "HEAD",
             Method::Post => "POST",
             Method::Put => "PUT",
             Method::Patch => "PATCH",
@@ -30,6 +32,7 @@ impl Method {
     pub fn parse(text: &str) -> Option<Method> {
         [
             Method::Get,
+            Method::Head,
             Method::Post,
             Method::Put,
             Method::Patch,

@@ -1,5 +1,6 @@
 //! When a failed message is tried again.
 
+use crate::config::Config;
 use std::time::Duration;
 
 /// Exponential backoff with full jitter, inside a window of time.
@@ -49,6 +50,23 @@ pub struct Failure {
 }
 
 impl Policy {
+    /// What a configuration says about retrying.
+    pub fn configured(config: &Config) -> Policy {
+        let default = Policy::default();
+        let time = |name: &str, unit: f64, default: Duration| {
+            config
+                .number(name)
+                .and_then(|value| Duration::try_from_secs_f64(value * unit).ok())
+                .unwrap_or(default)
+        };
+        Policy {
+            initial: time("retry_first_seconds", 1.0, default.initial),
+            max_delay: time("retry_longest_seconds", 1.0, default.max_delay),
+            window: time("retry_hours", 3600.0, default.window),
+            ..default
+        }
+    }
+
     /// When to try again; `random` is uniform in 0 … 1.
     ///
     /// Full jitter: uniform between nothing and `min(max_delay, initial × factor^(failures-1))`.
@@ -103,6 +121,20 @@ pub fn random() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_configuration_sets_the_window_and_the_waits() {
+        let config = serde_json::json!({"retry_hours": 0.5, "retryFirstSeconds": 1, "retry_longest_seconds": 60});
+        let policy = Policy::configured(&Config::new(&config, &[]));
+        assert_eq!(policy.window, Duration::from_secs(1800));
+        assert_eq!(policy.initial, Duration::from_secs(1));
+        assert_eq!(policy.max_delay, Duration::from_secs(60));
+        let silent = serde_json::json!({});
+        assert_eq!(
+            Policy::configured(&Config::new(&silent, &[])),
+            Policy::default()
+        );
+    }
 
     fn failure(failures: u32, failing_for: u64) -> Failure {
         Failure {

@@ -6,9 +6,9 @@ use crate::config::{
 };
 use crate::destination::{CatalogueEntry, Category, Context, Destination, Duplicates};
 use crate::digest::sha256_hex;
-use crate::http::{HttpRequest, Method};
+use crate::http::{HttpRequest, HttpResponse, Method};
 use crate::message::{Message, MessageKind};
-use crate::outcome::{Outcome, Plan, RequestPlan};
+use crate::outcome::{Outcome, Plan, Request, RequestPlan};
 use crate::signing::signatures;
 use crate::template::{encode_component, Template};
 
@@ -117,6 +117,36 @@ impl Destination for Webhook {
             }
         });
         grouped.into_plan(|group| request(context, batch, group, batched))
+    }
+
+    /// Asks for the headers alone: nothing is posted, and any answer shows that somebody listens.
+    fn test_request(&self, context: &Context) -> Option<Request> {
+        let url = context.config.required("url");
+        Template::parse(&url).ok().filter(Template::is_plain)?;
+        let mut request = HttpRequest::new(Method::Head, url);
+        if let Some(value) = context.optional_secret("authorization") {
+            request = request.header("authorization", value);
+        }
+        add_headers(&mut request, &context.config.object("headers"));
+        Some(Request::Http(request))
+    }
+
+    fn http_test_outcome(
+        &self,
+        _context: &Context,
+        response: &HttpResponse,
+    ) -> Result<String, String> {
+        match response.status {
+            401 | 403 | 407 => Err(format!(
+                "the credentials are refused: {}",
+                response.summary()
+            )),
+            // Few endpoints that take posts answer anything else.
+            status @ (200..=299 | 404 | 405 | 501) => {
+                Ok(format!("the endpoint answers (HTTP {status} to HEAD)"))
+            }
+            _ => Err(response.summary()),
+        }
     }
 }
 
