@@ -1,0 +1,1 @@
+"""What every series needs: a server of its own, sessions, interleaved measuring, reports."""
