@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from harness.report import Report, machine  # noqa: E402
 from harness.server import Server  # noqa: E402
 
-MODULES = ["ingest"]
+MODULES = ["ingest", "algorithms", "definitions", "reading", "time_and_identity", "footprint"]
 
 
 def main():

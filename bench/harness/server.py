@@ -14,7 +14,6 @@ SETTINGS = {
     "shared_buffers": "1GB",
     "max_wal_size": "8GB",
     "checkpoint_timeout": "15min",
-    "wal_compression": "on",
     "max_connections": "60",
     "max_worker_processes": "16",
     "timezone": "UTC",

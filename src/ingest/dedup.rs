@@ -5,6 +5,7 @@ use crate::pg::clock;
 use crate::pg::datum::Param;
 use crate::pg::session;
 use crate::pg::spi::Spi;
+use crate::pg::table;
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 
@@ -39,18 +40,27 @@ pub fn take(spi: &Spi, namespace_id: i32, message_ids: &[&str]) -> Result<Vec<bo
             .collect();
         sorted.retain(|hash| !taken.contains(hash));
     }
-    let rows = spi.query(
-        "INSERT INTO _cdp.message_ids (namespace_id, message_hash, received_at) \
-         SELECT $1, h, $3 FROM pg_catalog.unnest($2) AS h \
-         ON CONFLICT DO NOTHING RETURNING pg_catalog.uuid_send(message_hash)",
-        &[Param::Int4(namespace_id), Param::UuidArray(&sorted), Param::Timestamp(clock::real())],
-    )?;
-    let mut new: HashSet<[u8; 16]> = if rows.processed as usize == sorted.len() {
-        sorted.into_iter().collect()
-    } else {
+    // Nearly all ids are new: they are written without looking first. From the first one on that is not, or that
+    // somebody else is just taking, Postgres looks, and waits where it has to.
+    let at = clock::real();
+    let columns = [c"namespace_id", c"message_hash", c"received_at"];
+    let written = table::with(table::named(c"message_ids"), &columns, |table| {
+        table.insert_until_taken(
+            sorted.iter().map(|hash| [Param::Int4(namespace_id), Param::Uuid(hash), Param::Timestamp(at)]),
+        )
+    })?;
+    let in_doubt = sorted.split_off(written.unwrap_or(0));
+    let mut new: HashSet<[u8; 16]> = sorted.into_iter().collect();
+    if !in_doubt.is_empty() {
+        let rows = spi.query(
+            "INSERT INTO _cdp.message_ids (namespace_id, message_hash, received_at) \
+             SELECT $1, h, $3 FROM pg_catalog.unnest($2) AS h \
+             ON CONFLICT DO NOTHING RETURNING pg_catalog.uuid_send(message_hash)",
+            &[Param::Int4(namespace_id), Param::UuidArray(&in_doubt), Param::Timestamp(at)],
+        )?;
         let taken = rows.map(|row| row.bytes(0))?;
-        taken.iter().filter_map(|bytes| <[u8; 16]>::try_from(bytes.as_slice()).ok()).collect()
-    };
+        new.extend(taken.iter().filter_map(|bytes| <[u8; 16]>::try_from(bytes.as_slice()).ok()));
+    }
     // The first of several with one id in this batch is the genuine one.
     Ok(hashes.iter().map(|hash| new.remove(hash)).collect())
 }

@@ -14,13 +14,13 @@ pub enum Param<'a> {
     Text(&'a str),
     OptionalText(Option<&'a str>),
     OptionalInt4(Option<i32>),
+    Int2(i16),
     Bytes(&'a [u8]),
     Timestamp(Timestamp),
     OptionalTimestamp(Option<Timestamp>),
     /// JSON text that becomes a jsonb.
     Jsonb(&'a str),
     OptionalJsonb(Option<&'a str>),
-    Int2Array(&'a [i16]),
     Int4Array(&'a [i32]),
     Int8Array(&'a [i64]),
     OptionalInt8Array(&'a [Option<i64>]),
@@ -31,7 +31,7 @@ pub enum Param<'a> {
     OptionalTimestampArray(&'a [Option<Timestamp>]),
     /// Texts that become jsonb values.
     JsonbArray(&'a [Option<&'a str>]),
-    /// 16 bytes each.
+    Uuid(&'a [u8; 16]),
     UuidArray(&'a [[u8; 16]]),
     BoolArray(&'a [bool]),
 }
@@ -42,18 +42,19 @@ impl Param<'_> {
         match self {
             Param::Bool(_) => pg_sys::BOOLOID,
             Param::Int4(_) | Param::OptionalInt4(_) => pg_sys::INT4OID,
+            Param::Int2(_) => pg_sys::INT2OID,
             Param::Int8(_) => pg_sys::INT8OID,
             Param::Text(_) | Param::OptionalText(_) => pg_sys::TEXTOID,
             Param::Bytes(_) => pg_sys::BYTEAOID,
             Param::Timestamp(_) | Param::OptionalTimestamp(_) => pg_sys::TIMESTAMPTZOID,
             Param::Jsonb(_) | Param::OptionalJsonb(_) => pg_sys::JSONBOID,
-            Param::Int2Array(_) => pg_sys::INT2ARRAYOID,
             Param::Int4Array(_) => pg_sys::INT4ARRAYOID,
             Param::Int8Array(_) | Param::OptionalInt8Array(_) => pg_sys::INT8ARRAYOID,
             Param::TextArray(_) | Param::OptionalTextArray(_) => pg_sys::TEXTARRAYOID,
             Param::BytesArray(_) => pg_sys::BYTEAARRAYOID,
             Param::TimestampArray(_) | Param::OptionalTimestampArray(_) => pg_sys::TIMESTAMPTZARRAYOID,
             Param::JsonbArray(_) => pg_sys::JSONBARRAYOID,
+            Param::Uuid(_) => pg_sys::UUIDOID,
             Param::UuidArray(_) => pg_sys::UUIDARRAYOID,
             Param::BoolArray(_) => pg_sys::BOOLARRAYOID,
         }
@@ -64,6 +65,7 @@ impl Param<'_> {
         match self {
             Param::Bool(v) => Some(Datum::from(*v)),
             Param::Int4(v) => Some(Datum::from(*v)),
+            Param::Int2(v) => Some(Datum::from(*v)),
             Param::Int8(v) => Some(Datum::from(*v)),
             Param::OptionalInt4(v) => v.map(Datum::from),
             Param::Text(v) => Some(varlena(v.as_bytes())),
@@ -73,7 +75,6 @@ impl Param<'_> {
             Param::OptionalTimestamp(v) => v.map(timestamp),
             Param::Jsonb(v) => Some(jsonb(v)),
             Param::OptionalJsonb(v) => v.map(jsonb),
-            Param::Int2Array(v) => Some(array(v.iter().map(|x| Some(Datum::from(*x))), pg_sys::INT2OID, 2, true, b's')),
             Param::Int4Array(v) => Some(array(v.iter().map(|x| Some(Datum::from(*x))), pg_sys::INT4OID, 4, true, b'i')),
             Param::Int8Array(v) => Some(array(v.iter().map(|x| Some(Datum::from(*x))), pg_sys::INT8OID, 8, true, b'd')),
             Param::OptionalInt8Array(v) => {
@@ -93,6 +94,7 @@ impl Param<'_> {
                 Some(array(v.iter().map(|x| x.map(timestamp)), pg_sys::TIMESTAMPTZOID, 8, true, b'd'))
             }
             Param::JsonbArray(v) => Some(array(v.iter().map(|x| x.map(jsonb)), pg_sys::JSONBOID, -1, false, b'i')),
+            Param::Uuid(v) => Some(uuid(v)),
             Param::UuidArray(v) => Some(array(v.iter().map(|x| Some(uuid(x))), pg_sys::UUIDOID, 16, false, b'c')),
             Param::BoolArray(v) => Some(array(v.iter().map(|x| Some(Datum::from(*x))), pg_sys::BOOLOID, 1, true, b'c')),
         }
@@ -126,9 +128,18 @@ fn uuid(bytes: &[u8; 16]) -> Datum {
 
 /// A jsonb of JSON text in the current memory context; raises when the text is not JSON.
 pub fn jsonb(text: &str) -> Datum {
-    let c_text = std::ffi::CString::new(text.replace('\0', "")).unwrap_or_default();
-    // SAFETY: jsonb_in takes a C string and copies from it.
-    unsafe { pg_sys::DirectFunctionCall1Coll(Some(jsonb_in), pg_sys::InvalidOid, Datum::from(c_text.as_ptr())) }
+    if text.contains('\0') {
+        return jsonb(&text.replace('\0', ""));
+    }
+    // SAFETY: palloc returns that many writable bytes or raises; jsonb_in takes a C string and copies from it.
+    unsafe {
+        let copy = pg_sys::palloc(text.len() + 1).cast::<u8>();
+        std::ptr::copy_nonoverlapping(text.as_ptr(), copy, text.len());
+        copy.add(text.len()).write(0);
+        let value = pg_sys::DirectFunctionCall1Coll(Some(jsonb_in), pg_sys::InvalidOid, Datum::from(copy));
+        pg_sys::pfree(copy.cast());
+        value
+    }
 }
 
 unsafe extern "C-unwind" fn jsonb_in(fcinfo: pg_sys::FunctionCallInfo) -> Datum {

@@ -12,6 +12,7 @@ pub mod sandbox;
 pub mod session;
 pub mod shared;
 pub mod spi;
+pub mod table;
 pub mod transaction;
 pub mod wake;
 pub mod worker;

@@ -5,6 +5,7 @@
 use super::clock;
 use super::datum::{self, Param};
 use super::function::Call;
+use super::table::Tid;
 use crate::error::{internal, Error, Result};
 use cdp_value::Timestamp;
 use pgrx::pg_sys::{self, Datum};
@@ -441,6 +442,12 @@ impl Rows {
     pub fn bytes(&self, column: usize) -> Result<Vec<u8>> {
         // SAFETY: statements read a column as bytes only where it is a bytea.
         self.value(column).map(|d| unsafe { datum::varlena_bytes(d) }).ok_or_else(|| Rows::missing(column))
+    }
+
+    /// Where a row is: the value of a column ctid.
+    pub fn tid(&self, column: usize) -> Result<Tid> {
+        // SAFETY: statements read a column as a tid only where it is one.
+        self.value(column).map(|d| unsafe { Tid::read(d) }).ok_or_else(|| Rows::missing(column))
     }
 
     /// The JSON text of a jsonb column.

@@ -3,23 +3,52 @@
 use crate::error::Result;
 use crate::pg::datum::Param;
 use crate::pg::spi::Spi;
+use crate::pg::table;
 use crate::traits::catalog::Catalog;
 use crate::traits::evaluate::{Change, What};
 use std::collections::BTreeMap;
+use std::ffi::CStr;
+
+/// A line of somebody's history.
+struct Line<'a> {
+    change: &'a Change,
+    what: &'static str,
+    key: &'a str,
+    old: &'a str,
+    new: &'a str,
+    cause: String,
+}
+
+/// Columns of `_cdp.history`, in the order of [`values`].
+const COLUMNS: [&CStr; 9] =
+    [c"history_id", c"namespace_id", c"profile_id", c"at", c"what", c"key", c"old", c"new", c"cause"];
+
+fn values<'a>(namespace_id: i32, history_id: i64, line: &'a Line) -> [Param<'a>; 9] {
+    [
+        Param::Int8(history_id),
+        Param::Int4(namespace_id),
+        Param::Int8(line.change.profile_id),
+        Param::Timestamp(line.change.at),
+        Param::Text(line.what),
+        Param::Text(line.key),
+        Param::Jsonb(line.old),
+        Param::Jsonb(line.new),
+        Param::Text(&line.cause),
+    ]
+}
 
 /// Writes memberships and history for what changed; touches nothing when nothing did.
 pub fn write(spi: &Spi, catalog: &Catalog, changes: &[Change]) -> Result<()> {
     let mut memberships: BTreeMap<(i64, i32), Option<i64>> = BTreeMap::new();
-    let (mut profile_ids, mut times, mut whats, mut keys, mut old, mut new, mut causes) =
-        (vec![], vec![], vec![], vec![], vec![], vec![], vec![]);
+    let mut lines = Vec::new();
     for change in changes {
-        let (what, key, before, after) = match &change.what {
+        let (what, key, old, new) = match &change.what {
             What::SegmentEntered { position } | What::SegmentExited { position } => {
                 let Some(segment) = catalog.segments.get(*position) else { continue };
                 let entered = matches!(change.what, What::SegmentEntered { .. });
                 memberships.insert((change.profile_id, segment.id), entered.then_some(change.at));
-                let (before, after) = if entered { ("false", "true") } else { ("true", "false") };
-                ("segment", segment.key.as_str(), before, after)
+                let (old, new) = if entered { ("false", "true") } else { ("true", "false") };
+                ("segment", segment.key.as_str(), old, new)
             }
             What::Trait { position, old, new } => {
                 let Some(found) = catalog.traits.get(*position) else { continue };
@@ -34,34 +63,24 @@ pub fn write(spi: &Spi, catalog: &Catalog, changes: &[Change]) -> Result<()> {
                 ("trait", found.key.as_str(), old.as_str(), new.as_str())
             }
         };
-        profile_ids.push(change.profile_id);
-        times.push(change.at);
-        whats.push(what);
-        keys.push(key);
-        old.push(Some(before));
-        new.push(Some(after));
-        causes.push(change.cause.as_text());
+        lines.push(Line { change, what, key, old, new, cause: change.cause.as_text() });
     }
     write_memberships(spi, catalog, &memberships)?;
-    if profile_ids.is_empty() {
+    if lines.is_empty() {
         return Ok(());
     }
-    let causes: Vec<&str> = causes.iter().map(String::as_str).collect();
-    spi.execute(
-        "INSERT INTO _cdp.history (namespace_id, profile_id, at, what, key, old, new, cause) \
-         SELECT $1, t.* FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), \
-             pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8)) AS t",
-        &[
-            Param::Int4(catalog.namespace_id),
-            Param::Int8Array(&profile_ids),
-            Param::TimestampArray(&times),
-            Param::TextArray(&whats),
-            Param::TextArray(&keys),
-            Param::JsonbArray(&old),
-            Param::JsonbArray(&new),
-            Param::TextArray(&causes),
-        ],
-    )?;
+    let ids = table::next_values(table::named(c"history_id_seq"), lines.len());
+    let rows = || ids.iter().zip(&lines).map(|(id, line)| values(catalog.namespace_id, *id, line));
+    let written = table::with(table::named(c"history"), &COLUMNS, |table| table.insert(rows()))?;
+    if written.is_none() {
+        for row in rows() {
+            spi.execute(
+                "INSERT INTO _cdp.history (history_id, namespace_id, profile_id, at, what, key, old, new, cause) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                &row,
+            )?;
+        }
+    }
     Ok(())
 }
 

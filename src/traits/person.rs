@@ -8,11 +8,13 @@ use crate::identity::{groups, profile_traits};
 use crate::pg::clock;
 use crate::pg::datum::Param;
 use crate::pg::spi::{Rows, Spi};
+use crate::pg::table::{self, Tid};
 use cdp_profile::Traits;
 use cdp_state::{State, StateError};
 use cdp_value::{Timestamp, Value};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ffi::CStr;
 
 /// The stored state of a profile is damaged.
 pub fn corrupt(profile_id: i64, error: &StateError) -> Error {
@@ -47,6 +49,8 @@ pub struct Person {
     pub pending: Attributes,
     /// Whether the row has yet to be made.
     pub is_new: bool,
+    /// Where the row is, if this transaction has locked it.
+    tid: Option<Tid>,
 }
 
 impl Person {
@@ -68,6 +72,7 @@ impl Person {
             group: Value::Null,
             pending: Attributes::default(),
             is_new: true,
+            tid: None,
         }
     }
 
@@ -91,6 +96,10 @@ impl Person {
         Person::with(row, state, Computed::decode(&row.bytes(4)?)?)
     }
 
+    fn read_locked(row: &Rows) -> Result<Person> {
+        Ok(Person { tid: Some(row.tid(8)?), ..Person::read(row)? })
+    }
+
     fn with(row: &Rows, state: State, computed: Computed) -> Result<Person> {
         let profile_id = row.i64(0)?;
         Ok(Person {
@@ -109,6 +118,7 @@ impl Person {
             group: Value::Null,
             pending: Attributes::default(),
             is_new: false,
+            tid: None,
         })
     }
 }
@@ -127,33 +137,34 @@ pub fn load(spi: &Spi, profile_ids: &[i64]) -> Result<Vec<Person>> {
 /// are not waited for: their events go to `_cdp.pending_folds`.
 pub fn lock(spi: &Spi, profile_ids: &[i64]) -> Result<Vec<Person>> {
     spi.query(
-        "SELECT profile_id, namespace_id, version, state, computed, due, created_at, absorbed FROM _cdp.profiles \
+        "SELECT profile_id, namespace_id, version, state, computed, due, created_at, absorbed, ctid FROM _cdp.profiles \
          WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1) AND merged_into IS NULL ORDER BY profile_id FOR NO KEY UPDATE SKIP LOCKED",
         &[Param::Int8Array(profile_ids)],
     )?
-    .map(Person::read)
+    .map(Person::read_locked)
 }
 
 /// Locks and loads people, waiting for whoever holds them or gives them identifiers, in key order.
 pub fn lock_waiting(spi: &Spi, profile_ids: &[i64]) -> Result<Vec<Person>> {
     spi.query(
-        "SELECT profile_id, namespace_id, version, state, computed, due, created_at, absorbed FROM _cdp.profiles \
+        "SELECT profile_id, namespace_id, version, state, computed, due, created_at, absorbed, ctid FROM _cdp.profiles \
          WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1) AND merged_into IS NULL ORDER BY profile_id FOR UPDATE",
         &[Param::Int8Array(profile_ids)],
     )?
-    .map(Person::read)
+    .map(Person::read_locked)
 }
 
 /// As [`lock_waiting`], for a rebuild, which does without the state: one that cannot be read is left out.
 pub fn lock_whatever_state(spi: &Spi, profile_ids: &[i64]) -> Result<Vec<Person>> {
     spi.query(
-        "SELECT profile_id, namespace_id, version, state, computed, due, created_at, absorbed FROM _cdp.profiles \
+        "SELECT profile_id, namespace_id, version, state, computed, due, created_at, absorbed, ctid FROM _cdp.profiles \
          WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1) AND merged_into IS NULL ORDER BY profile_id FOR NO KEY UPDATE",
         &[Param::Int8Array(profile_ids)],
     )?
     .map(|row| {
         let state = State::decode(&row.bytes(3)?).unwrap_or_default();
-        Person::with(row, state, Computed::decode(&row.bytes(4)?).unwrap_or_default())
+        let person = Person::with(row, state, Computed::decode(&row.bytes(4)?).unwrap_or_default())?;
+        Ok(Person { tid: Some(row.tid(8)?), ..person })
     })
 }
 
@@ -236,65 +247,69 @@ pub fn load_groups(spi: &Spi, people: &mut [Person]) -> Result<()> {
     Ok(())
 }
 
-/// Writes people back: one row each, whatever the number of their traits.
+/// Columns of `_cdp.profiles` that a save writes, in the order of [`values`].
+const COLUMNS: [&CStr; 10] = [
+    c"profile_id",
+    c"namespace_id",
+    c"version",
+    c"due",
+    c"created_at",
+    c"first_seen",
+    c"last_seen",
+    c"event_count",
+    c"state",
+    c"computed",
+];
+
+fn values<'a>(person: &Person, state: &'a [u8], computed: &'a [u8]) -> [Param<'a>; 10] {
+    [
+        Param::Int8(person.profile_id),
+        Param::Int4(person.namespace_id),
+        Param::Int4(person.version),
+        Param::OptionalTimestamp(person.due),
+        Param::Timestamp(person.created_at),
+        Param::OptionalTimestamp(person.state.first_seen),
+        Param::OptionalTimestamp(person.state.last_seen),
+        Param::Int8(person.state.event_count as i64),
+        Param::Bytes(state),
+        Param::Bytes(computed),
+    ]
+}
+
+/// Writes people back: one row each, whatever the number of their traits. Straight to the table where that is a plain
+/// one and the rows are where they were locked, else in statements.
 pub fn save(spi: &Spi, catalog: &Catalog, people: &mut [Person], now: Timestamp) -> Result<()> {
     if people.is_empty() {
         return Ok(());
     }
-    let mut states = Vec::with_capacity(people.len());
-    let mut computed = Vec::with_capacity(people.len());
+    let mut encoded = Vec::with_capacity(people.len());
     for person in people.iter_mut() {
         person.state.compact_changed(catalog, now).map_err(|error| corrupt(person.profile_id, &error))?;
-        states.push(person.state.encode());
-        computed.push(person.computed.encode());
+        encoded.push((person.state.encode(), person.computed.encode()));
     }
-    for is_new in [true, false] {
-        let chosen: Vec<usize> = (0..people.len()).filter(|i| people[*i].is_new == is_new).collect();
-        if chosen.is_empty() {
-            continue;
+    let mut written = vec![false; people.len()];
+    table::with(table::named(c"profiles"), &COLUMNS, |table| {
+        let each = people.iter().zip(&encoded);
+        table.insert(each.filter(|(p, _)| p.is_new).map(|(p, (state, computed))| values(p, state, computed)))?;
+        for ((person, (state, computed)), written) in people.iter_mut().zip(&encoded).zip(&mut written) {
+            *written = person.is_new;
+            if let (false, Some(tid)) = (person.is_new, person.tid) {
+                person.tid = table.update(tid, &values(person, state, computed))?;
+                *written = person.tid.is_some();
+            }
         }
-        let each = || chosen.iter().map(|i| &people[*i]);
-        let ids: Vec<i64> = each().map(|p| p.profile_id).collect();
-        let versions: Vec<i32> = each().map(|p| p.version).collect();
-        let dues: Vec<Option<i64>> = each().map(|p| p.due).collect();
-        let created: Vec<i64> = each().map(|p| p.created_at).collect();
-        let first: Vec<Option<i64>> = each().map(|p| p.state.first_seen).collect();
-        let last: Vec<Option<i64>> = each().map(|p| p.state.last_seen).collect();
-        let counts: Vec<i64> = each().map(|p| p.state.event_count as i64).collect();
-        let namespaces: Vec<i32> = each().map(|p| p.namespace_id).collect();
-        let states: Vec<&[u8]> = chosen.iter().map(|i| states[*i].as_slice()).collect();
-        let computed: Vec<&[u8]> = chosen.iter().map(|i| computed[*i].as_slice()).collect();
-        let parameters = [
-            Param::Int8Array(&ids),
-            Param::Int4Array(&namespaces),
-            Param::Int4Array(&versions),
-            Param::OptionalTimestampArray(&dues),
-            Param::TimestampArray(&created),
-            Param::OptionalTimestampArray(&first),
-            Param::OptionalTimestampArray(&last),
-            Param::Int8Array(&counts),
-            Param::BytesArray(&states),
-            Param::BytesArray(&computed),
-        ];
-        if is_new {
-            spi.execute(
-                "INSERT INTO _cdp.profiles (profile_id, namespace_id, version, due, created_at, first_seen, last_seen, event_count, state, computed) \
-                 SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), \
-                     pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), pg_catalog.unnest($9), \
-                     pg_catalog.unnest($10)) AS t",
-                &parameters,
-            )?;
+        Ok(())
+    })?;
+    for ((person, (state, computed)), _) in people.iter().zip(&encoded).zip(&written).filter(|(_, written)| !**written)
+    {
+        let statement = if person.is_new {
+            "INSERT INTO _cdp.profiles (profile_id, namespace_id, version, due, created_at, first_seen, last_seen, event_count, state, computed) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
         } else {
-            spi.execute_hashed(
-                "UPDATE _cdp.profiles AS p SET version = t.version, due = t.due, first_seen = t.first_seen, last_seen = t.last_seen, \
-                     event_count = t.event_count, state = t.state, computed = t.computed \
-                 FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), \
-                     pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), pg_catalog.unnest($9), \
-                     pg_catalog.unnest($10)) AS t (profile_id, namespace_id, version, due, created_at, first_seen, last_seen, event_count, state, computed) \
-                 WHERE p.profile_id OPERATOR(pg_catalog.=) ANY ($1) AND p.profile_id OPERATOR(pg_catalog.=) t.profile_id",
-                &parameters,
-            )?;
-        }
+            "UPDATE _cdp.profiles SET version = $3, due = $4, first_seen = $6, last_seen = $7, event_count = $8, state = $9, computed = $10 \
+             WHERE profile_id OPERATOR(pg_catalog.=) $1"
+        };
+        spi.execute(statement, &values(person, state, computed))?;
     }
     for person in people.iter_mut() {
         person.is_new = false;

@@ -1,0 +1,66 @@
+"""What an event leaves behind: WAL, rows, dead rows, disk; and what a backend holds."""
+
+from pathlib import Path
+
+from harness.data import Data
+from harness.measure import Comparison, Contestant
+from series.ingest import prepared
+
+
+def memory_mb(process):
+    """Memory that the process shares with nobody."""
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024
+
+
+def footprint(server, report, quick):
+    """After a checkpoint's full pages are written: WAL and rows of the events alone."""
+    events, people = (20_000, 10_000) if quick else (200_000, 50_000)
+    session = prepared(server, "footprint")
+    data = Data(server, "footprint", session)
+    session.run(data.make(1, people * 2, people).inbox)
+    session.run("VACUUM ANALYZE; CHECKPOINT")
+    # Pages written in full once after the checkpoint are not the events' own cost.
+    session.run(data.make(2, events, people, 10_000).inbox)
+    wal, process = {}, session.value("SELECT pg_backend_pid()")
+    seeds = iter(range(10, 1000))
+
+    def once(name, kind):
+        def run(_):
+            made = data.make(next(seeds), events, people, 10_000)
+            before = session.value("SELECT pg_current_wal_insert_lsn()")
+            session.run(getattr(made, kind))
+            data.remove(made)
+            return session.number(f"SELECT pg_current_wal_insert_lsn() - '{before}'") / events
+
+        return Contestant(name, run)
+
+    comparison = Comparison("WAL of one event, batches of 10,000", "bytes", [once("bare COPY", "floor"), once("COPY cdp.inbox", "inbox"), once("cdp.ingest(text)", "ingest")]).run(3)
+    session.run("SELECT pg_stat_force_next_flush()")
+    tables = "message_ids profiles history segment_members timers outbox deliveries identifiers".split()
+    counted = "(n_tup_ins + n_tup_upd + n_tup_del)"
+    before = {name: session.value(f"SELECT {counted} || ' ' || n_tup_upd || ' ' || n_tup_hot_upd FROM pg_stat_user_tables WHERE schemaname = '_cdp' AND relname = '{name}'") for name in tables}
+    made = data.make(next(seeds), events, people, 10_000)
+    session.run(made.inbox)
+    session.run("SELECT pg_stat_force_next_flush()")
+    for name in tables:
+        if before[name] is None:
+            continue
+        then = [int(part) for part in before[name].split()]
+        now = [int(part) for part in session.value(f"SELECT {counted} || ' ' || n_tup_upd || ' ' || n_tup_hot_upd FROM pg_stat_user_tables WHERE schemaname = '_cdp' AND relname = '{name}'").split()]
+        written, updated, hot = (after - earlier for after, earlier in zip(now, then))
+        note = f"{written / events:.3f} rows written an event"
+        comparison.notes[name] = note + (f", {hot / updated * 100:.0f} % of the updates on the same page without index entries" if updated else "")
+    total = session.number("SELECT count(*) FROM _cdp.events")
+    for line in session.run(
+        "SELECT c.relname || '|' || pg_total_relation_size(c.oid) || '|' || pg_indexes_size(c.oid) FROM pg_class AS c "
+        "WHERE c.relnamespace = '_cdp'::regnamespace AND c.relkind = 'r' AND pg_total_relation_size(c.oid) > 500000 ORDER BY pg_total_relation_size(c.oid) DESC"
+    ):
+        name, size, indexes = line.split("|")
+        comparison.notes[f"disk per million events, {name}"] = f"{int(size) / total:.0f} MB, of which indexes {int(indexes) / total:.0f} MB"
+    comparison.notes["private memory of the ingesting backend"] = f"{memory_mb(process):.0f} MB"
+    report.add("footprint", comparison)
+    session.close()
+
+
+SERIES = [footprint]

@@ -1,0 +1,73 @@
+"""Work that no event of the person brings: windows that end, and people who turn out to be one."""
+
+from harness.measure import Comparison, Contestant
+
+
+def timers(server, report, quick):
+    """Everybody's window ends in the same minute: how fast memberships follow."""
+    people = 5_000 if quick else 100_000
+    server.database("timers")
+    with server.session("timers") as session:
+        session.run(
+            """SELECT cdp.define_trait('views', 'events.view.count_7d'), cdp.define_segment('active', 'views >= 1');
+            CREATE TABLE bench.active (user_id text PRIMARY KEY, is_member boolean, last_seen timestamptz)"""
+        )
+
+        def expire(number):
+            at = f"now() + interval '{number * 30} days'"
+            session.run(f"SELECT set_config('cdp.clock', ({at})::text, false)")
+            session.run(f"""INSERT INTO cdp.inbox (user_id, event) SELECT 'user_' || p, 'view' FROM generate_series(1, {people}) AS p""")
+            session.run("VACUUM ANALYZE")
+            session.run(f"SELECT set_config('cdp.clock', ({at} + interval '8 days')::text, false)")
+            taken = session.seconds("SELECT cdp.run_due()")
+            left = session.number("SELECT count(*) FROM cdp.members('active')")
+            if left:
+                raise RuntimeError(f"{left:.0f} of {people} people are still in the segment")
+            return people / taken
+
+        def update(_):
+            session.run(f"""TRUNCATE bench.active; INSERT INTO bench.active SELECT 'user_' || p, true, now() FROM generate_series(1, {people}) AS p""")
+            return people / session.seconds("UPDATE bench.active SET is_member = false WHERE last_seen < now() + interval '8 days'")
+
+        comparison = Comparison(
+            f"{people:,} windows that end in the same minute", "people/s",
+            [Contestant("one UPDATE of a plain table", update), Contestant("cdp.run_due()", expire)],
+        ).run(3)
+        report.add("timers", comparison)
+
+
+def merges(server, report, quick):
+    """Two people with a history each become one, and are split again."""
+    events = 100
+    pairs = 50 if quick else 500
+    server.database("merges")
+    with server.session("merges") as session:
+        session.run(
+            "SELECT cdp.define_trait('views', 'events.view.count_30d'), cdp.define_trait('spent', 'events.view.sum(total)'), "
+            "cdp.define_segment('many', 'views >= 150')"
+        )
+
+        def make(number):
+            session.run(
+                f"""INSERT INTO cdp.inbox (anonymous_id, user_id, event, properties, "timestamp")
+                SELECT CASE WHEN half = 0 THEN 'a{number}_' || p END, CASE WHEN half = 1 THEN 'u{number}_' || p END, 'view', '{{"total": 1}}',
+                       now() - interval '20 days' * n / {events}
+                FROM generate_series(1, {pairs}) AS p, generate_series(1, {events}) AS n, generate_series(0, 1) AS half"""
+            )
+
+        def merge(number):
+            make(number)
+            return session.seconds(f"SELECT count(cdp.identify('u{number}_' || p, '{{}}', 'a{number}_' || p)) FROM generate_series(1, {pairs}) AS p") / pairs * 1000
+
+        def unmerge(number):
+            make(number + 1000)
+            session.run(f"SELECT count(cdp.identify('u{number + 1000}_' || p, '{{}}', 'a{number + 1000}_' || p)) FROM generate_series(1, {pairs}) AS p")
+            return session.seconds(f"SELECT count(cdp.unmerge('u{number + 1000}_' || p, 'a{number + 1000}_' || p)) FROM generate_series(1, {pairs}) AS p") / pairs * 1000
+
+        report.add(
+            "merges",
+            Comparison(f"Merges of people with {events} events each", "ms a person", [Contestant("merge", merge), Contestant("unmerge", unmerge)]).run(3),
+        )
+
+
+SERIES = [timers, merges]
