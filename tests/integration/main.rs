@@ -5,6 +5,7 @@ mod cdnow;
 mod container;
 mod crash;
 mod delivery;
+mod delivery_faults;
 mod documented;
 mod harness;
 mod identity_concurrency;

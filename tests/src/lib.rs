@@ -15,7 +15,7 @@ pub mod snapshot;
 
 pub use cluster::{Cluster, Settings};
 pub use install::Install;
-pub use sink::{Reply, Sink};
+pub use sink::{Reply, Request, Sink};
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
