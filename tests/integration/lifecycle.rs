@@ -158,6 +158,8 @@ fn a_restored_dump_is_the_same_and_sends_nothing() {
             INSERT INTO cdp.inbox (user_id, event, properties, "timestamp")
             SELECT 'user-' || n % 10, 'Order Completed', jsonb_build_object('total', n), cdp.now() - n * interval '1 day'
             FROM generate_series(1, 50) AS n;
+            SELECT cdp.set_consent('user-1', '{{"advertising": false}}', 'test');
+            SELECT cdp.suppress('mallory', 'objected');
             "#,
             sink.url("/later")
         ),
@@ -189,6 +191,9 @@ fn a_restored_dump_is_the_same_and_sends_nothing() {
         cluster.text("app", members),
         cluster.text("restored", members)
     );
+
+    let still = "SELECT concat_ws(' ', (SELECT granted FROM cdp.consent('user-1')), (cdp.track('mallory', 'x')).status)";
+    assert_eq!(cluster.text("restored", still), "f suppressed");
 
     // The restored database goes on where the other stopped: nothing sent twice, no id given twice.
     std::thread::sleep(Duration::from_secs(2));
