@@ -1,4 +1,4 @@
--- What is computed: traits, segments, flags, and the slots of the state they need.
+-- What is computed: traits, segments, and the slots of the state they need.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
 CREATE TABLE _cdp.definition_versions (
@@ -77,21 +77,6 @@ ALTER SEQUENCE _cdp.list_change_id_seq OWNED BY _cdp.list_changes.change_id;
 COMMENT ON TABLE _cdp.list_changes IS 'Identifiers put on lists while nobody was known by them: transactions under way may have brought somebody without seeing the list';
 COMMENT ON COLUMN _cdp.list_changes.made_by IS 'The transaction that changed the list';
 COMMENT ON COLUMN _cdp.list_changes.barrier IS 'Transactions before this one may not have seen the list; set once the change is committed';
-
-CREATE TABLE _cdp.flags (
-    flag_id integer NOT NULL DEFAULT pg_catalog.nextval('_cdp.definition_id_seq'::pg_catalog.regclass),
-    namespace_id integer NOT NULL,
-    key text NOT NULL,
-    rule text,
-    definition jsonb,
-    description text,
-    version integer NOT NULL,
-    created_at timestamptz NOT NULL,
-    updated_at timestamptz NOT NULL,
-    PRIMARY KEY (flag_id),
-    UNIQUE (namespace_id, key)
-);
-COMMENT ON TABLE _cdp.flags IS 'Flags';
 
 CREATE SEQUENCE _cdp.slot_id_seq AS integer;
 CREATE TABLE _cdp.slots (

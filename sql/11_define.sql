@@ -32,11 +32,6 @@ CREATE VIEW cdp.segment_definitions AS
     LEFT JOIN _cdp.member_counts() AS c ON c.segment_id OPERATOR(pg_catalog.=) s.segment_id;
 COMMENT ON VIEW cdp.segment_definitions IS 'Segments and audiences, with how many people are in each now; one without a rule is static: its members are listed';
 
-CREATE VIEW cdp.flags AS
-    SELECT n.name AS namespace, f.key, f.rule, f.definition, f.description, f.created_at, f.updated_at
-    FROM _cdp.flags AS f JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) f.namespace_id;
-COMMENT ON VIEW cdp.flags IS 'Flags';
-
 CREATE FUNCTION cdp.define_namespace(
     name text,
     keywords text[] DEFAULT '{}',
@@ -90,20 +85,6 @@ COMMENT ON FUNCTION cdp.define_audience(text, jsonb, text[], text) IS 'Makes or 
 REVOKE ALL ON FUNCTION cdp.define_audience(text, jsonb, text[], text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.define_audience(text, jsonb, text[], text) TO cdp_admin;
 
-CREATE FUNCTION cdp.define_flag(
-    key text,
-    rule text DEFAULT NULL,
-    definition jsonb DEFAULT NULL,
-    description text DEFAULT NULL,
-    namespace text DEFAULT NULL
-) RETURNS cdp.flags
-    LANGUAGE c VOLATILE SECURITY DEFINER
-    SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'cdp_define_flag';
-COMMENT ON FUNCTION cdp.define_flag(text, text, jsonb, text, text) IS 'Makes or changes a flag';
-REVOKE ALL ON FUNCTION cdp.define_flag(text, text, jsonb, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION cdp.define_flag(text, text, jsonb, text, text) TO cdp_admin;
-
 CREATE FUNCTION cdp.drop_trait(
     key text,
     namespace text DEFAULT NULL
@@ -125,17 +106,6 @@ CREATE FUNCTION cdp.drop_segment(
 COMMENT ON FUNCTION cdp.drop_segment(text, text) IS 'Drops a segment; refused while something uses it';
 REVOKE ALL ON FUNCTION cdp.drop_segment(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.drop_segment(text, text) TO cdp_admin;
-
-CREATE FUNCTION cdp.drop_flag(
-    key text,
-    namespace text DEFAULT NULL
-) RETURNS void
-    LANGUAGE c VOLATILE SECURITY DEFINER
-    SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'cdp_drop_flag';
-COMMENT ON FUNCTION cdp.drop_flag(text, text) IS 'Drops a flag; refused while something uses it';
-REVOKE ALL ON FUNCTION cdp.drop_flag(text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION cdp.drop_flag(text, text) TO cdp_admin;
 
 CREATE FUNCTION cdp.validate(
     expression text,

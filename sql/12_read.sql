@@ -108,21 +108,6 @@ GRANT EXECUTE ON FUNCTION cdp.history(text, text) TO cdp_reader;
 GRANT EXECUTE ON FUNCTION cdp.history(text, text) TO cdp_writer;
 GRANT EXECUTE ON FUNCTION cdp.history(text, text) TO cdp_admin;
 
-CREATE FUNCTION cdp.decide(
-    id text,
-    flag text,
-    context jsonb DEFAULT '{}',
-    namespace text DEFAULT NULL
-) RETURNS cdp.decision
-    LANGUAGE c STABLE SECURITY DEFINER
-    SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'cdp_decide';
-COMMENT ON FUNCTION cdp.decide(text, text, jsonb, text) IS 'Answers a flag for a person, with reasons';
-REVOKE ALL ON FUNCTION cdp.decide(text, text, jsonb, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION cdp.decide(text, text, jsonb, text) TO cdp_reader;
-GRANT EXECUTE ON FUNCTION cdp.decide(text, text, jsonb, text) TO cdp_writer;
-GRANT EXECUTE ON FUNCTION cdp.decide(text, text, jsonb, text) TO cdp_admin;
-
 CREATE FUNCTION cdp.evaluate(
     id text,
     expression text,
@@ -177,20 +162,6 @@ REVOKE ALL ON FUNCTION cdp.explain_segment(text, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.explain_segment(text, text, text) TO cdp_reader;
 GRANT EXECUTE ON FUNCTION cdp.explain_segment(text, text, text) TO cdp_writer;
 GRANT EXECUTE ON FUNCTION cdp.explain_segment(text, text, text) TO cdp_admin;
-
-CREATE FUNCTION cdp.explain_decision(
-    id text,
-    flag text,
-    namespace text DEFAULT NULL
-) RETURNS TABLE (depth integer, expression text, value jsonb, changes_at timestamptz)
-    LANGUAGE c STABLE SECURITY DEFINER
-    SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'cdp_explain_decision';
-COMMENT ON FUNCTION cdp.explain_decision(text, text, text) IS 'The tree of a flag with the value of every node, and when time changes it next';
-REVOKE ALL ON FUNCTION cdp.explain_decision(text, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION cdp.explain_decision(text, text, text) TO cdp_reader;
-GRANT EXECUTE ON FUNCTION cdp.explain_decision(text, text, text) TO cdp_writer;
-GRANT EXECUTE ON FUNCTION cdp.explain_decision(text, text, text) TO cdp_admin;
 
 CREATE FUNCTION cdp.explain_identity(
     id text,
@@ -289,5 +260,5 @@ CREATE VIEW cdp.progress AS
     WHERE NOT s.swept;
 COMMENT ON VIEW cdp.progress IS 'Work that runs in the background, and how far it is';
 
-GRANT SELECT ON cdp.namespaces, cdp.trait_definitions, cdp.segment_definitions, cdp.flags, cdp.events, cdp.people, cdp.identifiers,
+GRANT SELECT ON cdp.namespaces, cdp.trait_definitions, cdp.segment_definitions, cdp.events, cdp.people, cdp.identifiers,
     cdp.user_traits, cdp.user_segments, cdp.quarantine, cdp.progress TO cdp_reader, cdp_writer, cdp_admin;

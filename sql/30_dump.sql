@@ -28,6 +28,8 @@ SELECT pg_catalog.pg_extension_config_dump('_cdp.segment_members', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.segment_lists', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.list_changes', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.flags', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.flag_overrides', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.holdouts', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.slots', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.destinations', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.routes', '');

@@ -327,7 +327,7 @@ COMMENT ON TABLE _cdp.sweeps IS 'Namespaces in which people are being brought up
 COMMENT ON COLUMN _cdp.sweeps.swept IS 'Everybody who could be seen was done; people whom transactions under way may still bring are waited for';
 COMMENT ON COLUMN _cdp.sweeps.made_by IS 'The transaction that changed the definitions';
 COMMENT ON COLUMN _cdp.sweeps.barrier IS 'Transactions before this one may have begun with earlier definitions; set once the change is committed';
--- What is computed: traits, segments, flags, and the slots of the state they need.
+-- What is computed: traits, segments, and the slots of the state they need.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
 CREATE TABLE _cdp.definition_versions (
@@ -406,21 +406,6 @@ ALTER SEQUENCE _cdp.list_change_id_seq OWNED BY _cdp.list_changes.change_id;
 COMMENT ON TABLE _cdp.list_changes IS 'Identifiers put on lists while nobody was known by them: transactions under way may have brought somebody without seeing the list';
 COMMENT ON COLUMN _cdp.list_changes.made_by IS 'The transaction that changed the list';
 COMMENT ON COLUMN _cdp.list_changes.barrier IS 'Transactions before this one may not have seen the list; set once the change is committed';
-
-CREATE TABLE _cdp.flags (
-    flag_id integer NOT NULL DEFAULT pg_catalog.nextval('_cdp.definition_id_seq'::pg_catalog.regclass),
-    namespace_id integer NOT NULL,
-    key text NOT NULL,
-    rule text,
-    definition jsonb,
-    description text,
-    version integer NOT NULL,
-    created_at timestamptz NOT NULL,
-    updated_at timestamptz NOT NULL,
-    PRIMARY KEY (flag_id),
-    UNIQUE (namespace_id, key)
-);
-COMMENT ON TABLE _cdp.flags IS 'Flags';
 
 CREATE SEQUENCE _cdp.slot_id_seq AS integer;
 CREATE TABLE _cdp.slots (
@@ -644,6 +629,49 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION _cdp.drop_outbox_partitions(timestamptz, bigint) IS 'Drops partitions of _cdp.outbox from before the given time of which nothing is left to deliver';
+-- Flags, what people were given by hand, and holdouts.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+CREATE TABLE _cdp.flags (
+    flag_id integer NOT NULL DEFAULT pg_catalog.nextval('_cdp.definition_id_seq'::pg_catalog.regclass),
+    namespace_id integer NOT NULL,
+    key text NOT NULL,
+    rule text,
+    definition jsonb,
+    description text,
+    version integer NOT NULL,
+    has_overrides boolean NOT NULL DEFAULT false,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    PRIMARY KEY (flag_id),
+    UNIQUE (namespace_id, key)
+);
+COMMENT ON TABLE _cdp.flags IS 'Flags: one rule, or a definition';
+COMMENT ON COLUMN _cdp.flags.has_overrides IS 'Whether anybody may have been given a variant by hand; without that decisions need not look';
+
+CREATE TABLE _cdp.flag_overrides (
+    profile_id bigint NOT NULL,
+    flag_id integer NOT NULL,
+    namespace_id integer NOT NULL,
+    variant text NOT NULL,
+    set_at timestamptz NOT NULL,
+    set_by text NOT NULL,
+    PRIMARY KEY (profile_id, flag_id)
+);
+CREATE INDEX flag_overrides_flag ON _cdp.flag_overrides (flag_id);
+COMMENT ON TABLE _cdp.flag_overrides IS 'Variants given to people by hand';
+
+CREATE TABLE _cdp.holdouts (
+    namespace_id integer NOT NULL,
+    key text NOT NULL,
+    share integer NOT NULL,
+    description text,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    PRIMARY KEY (namespace_id, key)
+);
+COMMENT ON TABLE _cdp.holdouts IS 'People who are kept out of flags';
+COMMENT ON COLUMN _cdp.holdouts.share IS 'How many, in millionths';
 -- The calls of the spec, batches, and the inbox.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
@@ -880,11 +908,6 @@ CREATE VIEW cdp.segment_definitions AS
     LEFT JOIN _cdp.member_counts() AS c ON c.segment_id OPERATOR(pg_catalog.=) s.segment_id;
 COMMENT ON VIEW cdp.segment_definitions IS 'Segments and audiences, with how many people are in each now; one without a rule is static: its members are listed';
 
-CREATE VIEW cdp.flags AS
-    SELECT n.name AS namespace, f.key, f.rule, f.definition, f.description, f.created_at, f.updated_at
-    FROM _cdp.flags AS f JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) f.namespace_id;
-COMMENT ON VIEW cdp.flags IS 'Flags';
-
 CREATE FUNCTION cdp.define_namespace(
     name text,
     keywords text[] DEFAULT '{}',
@@ -938,20 +961,6 @@ COMMENT ON FUNCTION cdp.define_audience(text, jsonb, text[], text) IS 'Makes or 
 REVOKE ALL ON FUNCTION cdp.define_audience(text, jsonb, text[], text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.define_audience(text, jsonb, text[], text) TO cdp_admin;
 
-CREATE FUNCTION cdp.define_flag(
-    key text,
-    rule text DEFAULT NULL,
-    definition jsonb DEFAULT NULL,
-    description text DEFAULT NULL,
-    namespace text DEFAULT NULL
-) RETURNS cdp.flags
-    LANGUAGE c VOLATILE SECURITY DEFINER
-    SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'cdp_define_flag';
-COMMENT ON FUNCTION cdp.define_flag(text, text, jsonb, text, text) IS 'Makes or changes a flag';
-REVOKE ALL ON FUNCTION cdp.define_flag(text, text, jsonb, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION cdp.define_flag(text, text, jsonb, text, text) TO cdp_admin;
-
 CREATE FUNCTION cdp.drop_trait(
     key text,
     namespace text DEFAULT NULL
@@ -973,17 +982,6 @@ CREATE FUNCTION cdp.drop_segment(
 COMMENT ON FUNCTION cdp.drop_segment(text, text) IS 'Drops a segment; refused while something uses it';
 REVOKE ALL ON FUNCTION cdp.drop_segment(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.drop_segment(text, text) TO cdp_admin;
-
-CREATE FUNCTION cdp.drop_flag(
-    key text,
-    namespace text DEFAULT NULL
-) RETURNS void
-    LANGUAGE c VOLATILE SECURITY DEFINER
-    SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'cdp_drop_flag';
-COMMENT ON FUNCTION cdp.drop_flag(text, text) IS 'Drops a flag; refused while something uses it';
-REVOKE ALL ON FUNCTION cdp.drop_flag(text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION cdp.drop_flag(text, text) TO cdp_admin;
 
 CREATE FUNCTION cdp.validate(
     expression text,
@@ -1109,21 +1107,6 @@ GRANT EXECUTE ON FUNCTION cdp.history(text, text) TO cdp_reader;
 GRANT EXECUTE ON FUNCTION cdp.history(text, text) TO cdp_writer;
 GRANT EXECUTE ON FUNCTION cdp.history(text, text) TO cdp_admin;
 
-CREATE FUNCTION cdp.decide(
-    id text,
-    flag text,
-    context jsonb DEFAULT '{}',
-    namespace text DEFAULT NULL
-) RETURNS cdp.decision
-    LANGUAGE c STABLE SECURITY DEFINER
-    SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'cdp_decide';
-COMMENT ON FUNCTION cdp.decide(text, text, jsonb, text) IS 'Answers a flag for a person, with reasons';
-REVOKE ALL ON FUNCTION cdp.decide(text, text, jsonb, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION cdp.decide(text, text, jsonb, text) TO cdp_reader;
-GRANT EXECUTE ON FUNCTION cdp.decide(text, text, jsonb, text) TO cdp_writer;
-GRANT EXECUTE ON FUNCTION cdp.decide(text, text, jsonb, text) TO cdp_admin;
-
 CREATE FUNCTION cdp.evaluate(
     id text,
     expression text,
@@ -1178,20 +1161,6 @@ REVOKE ALL ON FUNCTION cdp.explain_segment(text, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.explain_segment(text, text, text) TO cdp_reader;
 GRANT EXECUTE ON FUNCTION cdp.explain_segment(text, text, text) TO cdp_writer;
 GRANT EXECUTE ON FUNCTION cdp.explain_segment(text, text, text) TO cdp_admin;
-
-CREATE FUNCTION cdp.explain_decision(
-    id text,
-    flag text,
-    namespace text DEFAULT NULL
-) RETURNS TABLE (depth integer, expression text, value jsonb, changes_at timestamptz)
-    LANGUAGE c STABLE SECURITY DEFINER
-    SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'cdp_explain_decision';
-COMMENT ON FUNCTION cdp.explain_decision(text, text, text) IS 'The tree of a flag with the value of every node, and when time changes it next';
-REVOKE ALL ON FUNCTION cdp.explain_decision(text, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION cdp.explain_decision(text, text, text) TO cdp_reader;
-GRANT EXECUTE ON FUNCTION cdp.explain_decision(text, text, text) TO cdp_writer;
-GRANT EXECUTE ON FUNCTION cdp.explain_decision(text, text, text) TO cdp_admin;
 
 CREATE FUNCTION cdp.explain_identity(
     id text,
@@ -1290,7 +1259,7 @@ CREATE VIEW cdp.progress AS
     WHERE NOT s.swept;
 COMMENT ON VIEW cdp.progress IS 'Work that runs in the background, and how far it is';
 
-GRANT SELECT ON cdp.namespaces, cdp.trait_definitions, cdp.segment_definitions, cdp.flags, cdp.events, cdp.people, cdp.identifiers,
+GRANT SELECT ON cdp.namespaces, cdp.trait_definitions, cdp.segment_definitions, cdp.events, cdp.people, cdp.identifiers,
     cdp.user_traits, cdp.user_segments, cdp.quarantine, cdp.progress TO cdp_reader, cdp_writer, cdp_admin;
 -- Operating.
 SET LOCAL search_path = pg_catalog, pg_temp;
@@ -1838,6 +1807,147 @@ BEGIN
     PERFORM _cdp.announce_workers();
 END
 $$;
+-- Flags: defining and answering them.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+CREATE VIEW cdp.flags AS
+    SELECT n.name AS namespace, f.key, f.rule, f.definition, f.description, f.created_at, f.updated_at
+    FROM _cdp.flags AS f JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) f.namespace_id;
+COMMENT ON VIEW cdp.flags IS 'Flags';
+
+CREATE VIEW cdp.flag_overrides AS
+    SELECT n.name AS namespace, f.key AS flag, o.profile_id, o.variant, o.set_at, o.set_by
+    FROM _cdp.flag_overrides AS o
+    JOIN _cdp.flags AS f ON f.flag_id OPERATOR(pg_catalog.=) o.flag_id
+    JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) o.namespace_id;
+COMMENT ON VIEW cdp.flag_overrides IS 'Variants given to people by hand, when and by whom';
+
+CREATE VIEW cdp.holdouts AS
+    SELECT n.name AS namespace, h.key, h.share::float8 OPERATOR(pg_catalog./) 10000 AS percent, h.description, h.created_at, h.updated_at
+    FROM _cdp.holdouts AS h JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) h.namespace_id;
+COMMENT ON VIEW cdp.holdouts IS 'People who are kept out of flags, in percent of all';
+
+GRANT SELECT ON cdp.flags, cdp.flag_overrides, cdp.holdouts TO cdp_reader, cdp_writer, cdp_admin;
+
+CREATE FUNCTION cdp.define_flag(
+    key text,
+    rule text DEFAULT NULL,
+    definition jsonb DEFAULT NULL,
+    description text DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS cdp.flags
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_define_flag';
+COMMENT ON FUNCTION cdp.define_flag(text, text, jsonb, text, text) IS 'Makes or changes a flag: a rule, or a definition with rules, variants and rollouts';
+REVOKE ALL ON FUNCTION cdp.define_flag(text, text, jsonb, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.define_flag(text, text, jsonb, text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.drop_flag(
+    key text,
+    namespace text DEFAULT NULL
+) RETURNS void
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_drop_flag';
+COMMENT ON FUNCTION cdp.drop_flag(text, text) IS 'Drops a flag; refused while something uses it';
+REVOKE ALL ON FUNCTION cdp.drop_flag(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.drop_flag(text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.define_holdout(
+    key text,
+    percent double precision,
+    description text DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS cdp.holdouts
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_define_holdout';
+COMMENT ON FUNCTION cdp.define_holdout(text, double precision, text, text) IS 'Makes or changes a holdout: a percentage of people whom the flags that name it leave alone';
+REVOKE ALL ON FUNCTION cdp.define_holdout(text, double precision, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.define_holdout(text, double precision, text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.drop_holdout(
+    key text,
+    namespace text DEFAULT NULL
+) RETURNS void
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_drop_holdout';
+COMMENT ON FUNCTION cdp.drop_holdout(text, text) IS 'Drops a holdout; refused while a flag names it';
+REVOKE ALL ON FUNCTION cdp.drop_holdout(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.drop_holdout(text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.set_override(
+    id text,
+    flag text,
+    variant text,
+    namespace text DEFAULT NULL
+) RETURNS cdp.flag_overrides
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_set_override';
+COMMENT ON FUNCTION cdp.set_override(text, text, text, text) IS 'Gives a person a variant by hand, whatever the flag says';
+REVOKE ALL ON FUNCTION cdp.set_override(text, text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.set_override(text, text, text, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp.set_override(text, text, text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.clear_override(
+    id text,
+    flag text DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS bigint
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_clear_override';
+COMMENT ON FUNCTION cdp.clear_override(text, text, text) IS 'Takes back what a person was given by hand, for one flag or for all; returns how many';
+REVOKE ALL ON FUNCTION cdp.clear_override(text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.clear_override(text, text, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp.clear_override(text, text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.decide(
+    id text,
+    flag text,
+    context jsonb DEFAULT '{}',
+    namespace text DEFAULT NULL
+) RETURNS cdp.decision
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_decide';
+COMMENT ON FUNCTION cdp.decide(text, text, jsonb, text) IS 'Answers a flag for a person, with reasons';
+REVOKE ALL ON FUNCTION cdp.decide(text, text, jsonb, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.decide(text, text, jsonb, text) TO cdp_reader;
+GRANT EXECUTE ON FUNCTION cdp.decide(text, text, jsonb, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp.decide(text, text, jsonb, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.decide_all(
+    id text,
+    context jsonb DEFAULT '{}',
+    namespace text DEFAULT NULL
+) RETURNS TABLE (flag text, allow boolean, variant text, value jsonb, reason text, reasons text[])
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_decide_all';
+COMMENT ON FUNCTION cdp.decide_all(text, jsonb, text) IS 'Answers all flags for a person, for a client that starts';
+REVOKE ALL ON FUNCTION cdp.decide_all(text, jsonb, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.decide_all(text, jsonb, text) TO cdp_reader;
+GRANT EXECUTE ON FUNCTION cdp.decide_all(text, jsonb, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp.decide_all(text, jsonb, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.explain_decision(
+    id text,
+    flag text,
+    context jsonb DEFAULT '{}',
+    namespace text DEFAULT NULL
+) RETURNS TABLE (depth integer, expression text, value jsonb, changes_at timestamptz)
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_explain_decision';
+COMMENT ON FUNCTION cdp.explain_decision(text, text, jsonb, text) IS 'The way to an answer, step by step, each condition as a tree with the value of every node, and when time changes it next';
+REVOKE ALL ON FUNCTION cdp.explain_decision(text, text, jsonb, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.explain_decision(text, text, jsonb, text) TO cdp_reader;
+GRANT EXECUTE ON FUNCTION cdp.explain_decision(text, text, jsonb, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp.explain_decision(text, text, jsonb, text) TO cdp_admin;
 -- Who must be left alone, and who agreed to what.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
@@ -1979,6 +2089,8 @@ SELECT pg_catalog.pg_extension_config_dump('_cdp.segment_members', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.segment_lists', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.list_changes', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.flags', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.flag_overrides', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.holdouts', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.slots', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.destinations', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.routes', '');

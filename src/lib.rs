@@ -28,7 +28,8 @@ extension_sql_file!("../sql/04_events.sql", name = "events", requires = ["identi
 extension_sql_file!("../sql/05_profiles.sql", name = "profiles", requires = ["events"]);
 extension_sql_file!("../sql/06_definitions.sql", name = "definitions", requires = ["profiles"]);
 extension_sql_file!("../sql/07_delivery.sql", name = "delivery", requires = ["definitions"]);
-extension_sql_file!("../sql/10_ingest.sql", name = "ingest_functions", requires = ["delivery"]);
+extension_sql_file!("../sql/09_flags.sql", name = "flags", requires = ["delivery"]);
+extension_sql_file!("../sql/10_ingest.sql", name = "ingest_functions", requires = ["flags"]);
 extension_sql_file!("../sql/11_define.sql", name = "define_functions", requires = ["ingest_functions"]);
 extension_sql_file!("../sql/12_read.sql", name = "read_functions", requires = ["define_functions"]);
 extension_sql_file!("../sql/13_operate.sql", name = "operate_functions", requires = ["read_functions"]);
@@ -36,7 +37,8 @@ extension_sql_file!("../sql/14_attach.sql", name = "attach_functions", requires 
 extension_sql_file!("../sql/15_static_segments.sql", name = "static_segments", requires = ["attach_functions"]);
 extension_sql_file!("../sql/16_delivery_views.sql", name = "delivery_views", requires = ["static_segments"]);
 extension_sql_file!("../sql/17_delivery_functions.sql", name = "delivery_functions", requires = ["delivery_views"]);
-extension_sql_file!("../sql/22_consent.sql", name = "consent", requires = ["delivery_functions"]);
+extension_sql_file!("../sql/19_flags.sql", name = "flag_functions", requires = ["delivery_functions"]);
+extension_sql_file!("../sql/22_consent.sql", name = "consent", requires = ["flag_functions"]);
 extension_sql_file!("../sql/30_dump.sql", name = "dump", requires = ["consent"]);
 extension_sql_file!("../sql/40_grants.sql", name = "grants", requires = ["dump"]);
 

@@ -1,4 +1,4 @@
-//! Definitions: traits, segments, audiences, flags, namespaces.
+//! Definitions: traits, segments, audiences, namespaces.
 
 use super::{namespace, required};
 use crate::error::{state, Error, Result};
@@ -93,49 +93,6 @@ fn slug(name: &str) -> String {
     slug.trim_end_matches('_').to_string()
 }
 
-/// `cdp.define_flag(key, rule, definition, description, namespace)`
-pub fn define_flag(call: &Call) -> Result<Returned> {
-    let key = check_key("flag", call.text(0).as_deref())?;
-    let definition = call.jsonb(2);
-    let rule = match (call.text(1), &definition) {
-        (Some(rule), None) => rule,
-        (Some(_), Some(_)) => {
-            return Err(Error::new(state::INVALID_DEFINITION, "a flag has a rule or a definition, not both")
-                .hint("Give rule => '…' or definition => '{…}'."))
-        }
-        (None, Some(definition)) => rule_of(definition)?,
-        (None, None) => {
-            return Err(Error::new(state::INVALID_DEFINITION, "a flag needs a rule")
-                .hint("For example: SELECT cdp.define_flag('paywall', 'segment(\"vip\")');"))
-        }
-    };
-    Spi::connect(false, |spi| {
-        let namespace = namespace(spi, call, 4)?;
-        define::define_flag(spi, &namespace, &key, &rule, call.text(3).as_deref())?;
-        flag_row(spi, &namespace, &key)
-    })
-    .map(Returned::Row)
-}
-
-/// A definition may be written as `{"rule": "…"}`.
-fn rule_of(definition: &str) -> Result<String> {
-    let json: serde_json::Value =
-        serde_json::from_str(definition).map_err(|error| crate::error::internal(error.to_string()))?;
-    let unknown = json.as_object().and_then(|members| members.keys().find(|key| *key != "rule"));
-    match (json.get("rule").and_then(serde_json::Value::as_str), unknown) {
-        (Some(rule), None) => Ok(rule.to_string()),
-        (_, Some(key)) => Err(Error::new(
-            state::INVALID_DEFINITION,
-            format!("a flag definition has no member \"{}\"", crate::error::cut(key)),
-        )
-        .detail(format!("At /{key}."))
-        .hint("A definition is {\"rule\": \"…\"}.")),
-        _ => Err(Error::new(state::INVALID_DEFINITION, "a flag definition needs a rule, as text")
-            .detail("At /rule.")
-            .hint("A definition is {\"rule\": \"…\"}.")),
-    }
-}
-
 /// A row of `cdp.trait_definitions`.
 fn trait_row(spi: &Spi, namespace: &Namespace, key: &str) -> Result<Vec<Field>> {
     spi.query(
@@ -183,28 +140,7 @@ pub fn segment_row(spi: &Spi, namespace: &Namespace, key: &str) -> Result<Vec<Fi
     .ok_or_else(|| crate::error::internal("a segment was not stored"))
 }
 
-/// A row of `cdp.flags`.
-fn flag_row(spi: &Spi, namespace: &Namespace, key: &str) -> Result<Vec<Field>> {
-    spi.query(
-        "SELECT rule, definition, description, created_at, updated_at FROM _cdp.flags \
-         WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) $2",
-        &[Param::Int4(namespace.id), Param::Text(key)],
-    )?
-    .first(|row| {
-        Ok(vec![
-            Field::Text(namespace.name.clone()),
-            Field::Text(key.to_string()),
-            Field::optional_text(row.optional_text(0)),
-            Field::optional_jsonb(row.optional_jsonb(1)),
-            Field::optional_text(row.optional_text(2)),
-            Field::Timestamp(row.timestamp(3)?),
-            Field::Timestamp(row.timestamp(4)?),
-        ])
-    })?
-    .ok_or_else(|| crate::error::internal("a flag was not stored"))
-}
-
-fn drop(call: &Call, what: Defined) -> Result<Returned> {
+pub(super) fn drop(call: &Call, what: Defined) -> Result<Returned> {
     let key = required(call, 0, "key")?;
     Spi::connect(false, |spi| {
         let namespace = namespace(spi, call, 1)?;
@@ -219,10 +155,6 @@ pub fn drop_trait(call: &Call) -> Result<Returned> {
 
 pub fn drop_segment(call: &Call) -> Result<Returned> {
     drop(call, Defined::Segment)
-}
-
-pub fn drop_flag(call: &Call) -> Result<Returned> {
-    drop(call, Defined::Flag)
 }
 
 /// `cdp.define_namespace(name, keywords, timezone, settings)`

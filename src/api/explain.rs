@@ -40,15 +40,6 @@ pub fn explain_segment(call: &Call) -> Result<Returned> {
     })
 }
 
-/// `cdp.explain_decision(id, flag, namespace)`
-pub fn explain_decision(call: &Call) -> Result<Returned> {
-    let key = required(call, 1, "flag")?;
-    tree(call, |catalog| {
-        let found = catalog.flag_by_key(&key).map(|f| &f.definition);
-        found.ok_or_else(|| unknown_key("flag", &key, catalog.flags.iter().map(|f| f.key.as_str())))
-    })
-}
-
 /// Rows (depth, expression, value, changes_at): the tree of an expression with the value of every node, and when
 /// time alone changes it next.
 fn tree(call: &Call, choose: impl Fn(&Catalog) -> Result<&Definition>) -> Result<Returned> {
@@ -68,7 +59,8 @@ fn tree(call: &Call, choose: impl Fn(&Catalog) -> Result<&Definition>) -> Result
     .map(Returned::Rows)
 }
 
-fn walk(expression: &Expr, catalog: &Catalog, context: &dyn Context, depth: i32, rows: &mut Vec<Vec<Field>>) {
+/// The rows of an expression and of what it is made of.
+pub fn walk(expression: &Expr, catalog: &Catalog, context: &dyn Context, depth: i32, rows: &mut Vec<Vec<Field>>) {
     let value = cdp_expr::evaluate(expression, context);
     let changes_at = cdp_expr::next_change(&expression.inline(&catalog.names(Vec::new())), context);
     rows.push(vec![

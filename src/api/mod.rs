@@ -5,6 +5,7 @@ pub mod consent;
 pub mod define;
 pub mod destinations;
 pub mod explain;
+pub mod flags;
 pub mod ingest;
 pub mod metrics;
 pub mod operate;

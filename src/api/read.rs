@@ -308,26 +308,6 @@ pub fn history(call: &Call) -> Result<Returned> {
     .map(Returned::Rows)
 }
 
-/// `cdp.decide(id, flag, context, namespace)`
-pub fn decide(call: &Call) -> Result<Returned> {
-    let (id, flag) = (required(call, 0, "id")?, required(call, 1, "flag")?);
-    let attributes = call.jsonb(2);
-    let attributes = edges::properties_value(attributes.as_deref());
-    Spi::connect(true, |spi| {
-        let namespace = namespace(spi, call, 3)?;
-        crate::decisions::decide(spi, &namespace, &id, &flag, &attributes)
-    })
-    .map(|decision| {
-        Returned::Row(vec![
-            Field::Bool(decision.allow),
-            Field::optional_text(decision.variant),
-            Field::optional_jsonb(decision.value),
-            Field::Text(decision.reason),
-            Field::TextArray(decision.reasons),
-        ])
-    })
-}
-
 /// `cdp.evaluate(id, expression, namespace)`: any expression, for one person, now.
 pub fn evaluate(call: &Call) -> Result<Returned> {
     let (id, text) = (required(call, 0, "id")?, required(call, 1, "expression")?);

@@ -115,6 +115,13 @@ fn move_rows(spi: &Spi, namespace: &Namespace, merge: &Merge, now: Timestamp) ->
          ON CONFLICT (profile_id, group_id) DO UPDATE SET joined_at = GREATEST(m.joined_at, EXCLUDED.joined_at)",
         &pair,
     )?;
+    spi.execute(
+        "WITH moved AS (DELETE FROM _cdp.flag_overrides WHERE profile_id OPERATOR(pg_catalog.=) $2 \
+             RETURNING flag_id, namespace_id, variant, set_at, set_by) \
+         INSERT INTO _cdp.flag_overrides (profile_id, flag_id, namespace_id, variant, set_at, set_by) \
+         SELECT $1, flag_id, namespace_id, variant, set_at, set_by FROM moved ON CONFLICT (profile_id, flag_id) DO NOTHING",
+        &pair,
+    )?;
     spi.execute("DELETE FROM _cdp.timers WHERE profile_id OPERATOR(pg_catalog.=) $1", &[Param::Int8(merge.absorbed)])?;
     Ok(())
 }

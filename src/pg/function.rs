@@ -21,6 +21,7 @@ pub enum Field {
     Int4(i32),
     Int8(i64),
     Oid(u32),
+    Double(f64),
     Text(String),
     Timestamp(Timestamp),
     /// JSON text that becomes a jsonb.
@@ -53,6 +54,8 @@ impl Field {
             Field::Int4(v) => Param::Int4(*v).datum(),
             Field::Int8(v) => Param::Int8(*v).datum(),
             Field::Oid(v) => Some(Datum::from(*v)),
+            // A float8 is passed by value where cdp runs: as its bits.
+            Field::Double(v) => Some(Datum::from(v.to_bits())),
             Field::Text(v) => Param::Text(v).datum(),
             Field::Timestamp(v) => Param::Timestamp(*v).datum(),
             Field::Jsonb(v) => Param::Jsonb(v).datum(),
@@ -125,6 +128,10 @@ impl Call {
     /// An oid, or a value of one of the types that stand for one.
     pub fn oid(&self, index: usize) -> Option<u32> {
         self.argument(index).map(|d| d.value() as u32)
+    }
+
+    pub fn f64(&self, index: usize) -> Option<f64> {
+        self.argument(index).map(|d| f64::from_bits(d.value() as u64))
     }
 
     /// JSON texts of a jsonb[] argument, without its nulls.

@@ -402,6 +402,14 @@ impl Rows {
         self.optional_i64(column).ok_or_else(|| Rows::missing(column))
     }
 
+    pub fn f64(&self, column: usize) -> Result<f64> {
+        self.optional_f64(column).ok_or_else(|| Rows::missing(column))
+    }
+
+    pub fn optional_f64(&self, column: usize) -> Option<f64> {
+        self.value(column).map(|d| f64::from_bits(d.value() as u64))
+    }
+
     pub fn optional_i64(&self, column: usize) -> Option<i64> {
         self.value(column).map(|d| d.value() as i64)
     }

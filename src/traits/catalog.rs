@@ -7,6 +7,7 @@ use super::computed::is_blank;
 use super::context::PersonContext;
 use super::edges::Edges;
 use super::person::Person;
+use crate::decisions::flags::Flags;
 use crate::delivery::routes::Route;
 use crate::error::{internal, state, Error, Result};
 use crate::namespaces::{self, Namespace};
@@ -74,12 +75,6 @@ pub struct Slot {
     pub answers: BTreeSet<String>,
 }
 
-/// A flag: a condition that is evaluated when somebody asks.
-pub struct Flag {
-    pub key: String,
-    pub definition: Definition,
-}
-
 /// An aggregate and the slot that answers it.
 pub struct BoundAggregate {
     pub aggregate: Aggregate,
@@ -101,7 +96,7 @@ pub struct Catalog {
     timezone: String,
     pub traits: Vec<Trait>,
     pub segments: Vec<Segment>,
-    pub flags: Vec<Flag>,
+    pub flags: Flags,
     pub slots: Vec<Slot>,
     pub aggregates: Vec<BoundAggregate>,
     pub routes: Vec<Route>,
@@ -286,17 +281,6 @@ fn load(spi: &Spi, namespace_id: i32) -> Result<Catalog> {
             }
             Ok((row.i32(0)?, row.i32(1)?, row.text(2)?, filter, property, aggregates))
         })?;
-    let flags = spi
-        .query_latest(
-            "SELECT flag_id, key, version, rule FROM _cdp.flags WHERE namespace_id OPERATOR(pg_catalog.=) $1 ORDER BY flag_id",
-            &parameters,
-        )?
-        .map(|row| {
-            let key = row.text(1)?;
-            let expression = parse("flag", &key, &row.text(3)?)?;
-            let (id, version) = (row.i32(0)?, row.i32(2)?);
-            Ok(Row { id, version, expression, name: String::new(), sync_to: Vec::new(), is_measure: false, is_static: false, key })
-        })?;
     let routes = crate::delivery::routes::load(spi, namespace_id)?;
 
     let timezone = spi
@@ -310,7 +294,7 @@ fn load(spi: &Spi, namespace_id: i32) -> Result<Catalog> {
         timezone,
         traits: Vec::with_capacity(traits.len()),
         segments: Vec::with_capacity(segments.len()),
-        flags: Vec::with_capacity(flags.len()),
+        flags: Flags::default(),
         slots: Vec::with_capacity(slots.len()),
         aggregates: Vec::new(),
         routes,
@@ -362,10 +346,8 @@ fn load(spi: &Spi, namespace_id: i32) -> Result<Catalog> {
             }
         }
     }
-    for row in flags {
-        let definition = catalog.bind(&names, row.version, row.expression)?;
-        catalog.flags.push(Flag { key: row.key, definition });
-    }
+    let flags = Flags::load(spi, namespace_id, |version, condition| catalog.bind(&names, version, condition))?;
+    catalog.flags = flags;
     catalog.by_existence = touched_by_existence(&catalog)?;
     Ok(catalog)
 }
@@ -516,17 +498,13 @@ impl Catalog {
         self.segment_index.get(key).copied()
     }
 
-    pub fn flag_by_key(&self, key: &str) -> Option<&Flag> {
-        self.flags.iter().find(|flag| flag.key == key)
-    }
-
-    /// Every definition with what it is and its key.
+    /// Every expression with what it belongs to and its key; a flag has as many as it has conditions.
     pub fn definitions(&self) -> impl Iterator<Item = (&'static str, &str, &Definition)> {
         self.traits
             .iter()
             .map(|t| ("trait", t.key.as_str(), &t.definition))
             .chain(self.segments.iter().map(|s| ("segment", s.key.as_str(), &s.definition)))
-            .chain(self.flags.iter().map(|f| ("flag", f.key.as_str(), &f.definition)))
+            .chain(self.flags.conditions().map(|(key, condition)| ("flag", key, condition)))
     }
 
     pub fn aggregate_position(&self, aggregate: &Aggregate) -> Option<usize> {
@@ -564,7 +542,7 @@ impl Catalog {
             timezone: self.timezone.clone(),
             traits: Vec::new(),
             segments: Vec::new(),
-            flags: Vec::new(),
+            flags: Flags::default(),
             slots: Vec::new(),
             aggregates: Vec::new(),
             routes: Vec::new(),

@@ -143,8 +143,8 @@ pub fn change_timezone(spi: &Spi, namespace: &Namespace) -> Result<()> {
 pub struct New<'a> {
     pub what: Defined,
     pub key: &'a str,
-    /// None for a static segment.
-    pub expression: Option<&'a Expr>,
+    /// One; none for a static segment; any number for a flag.
+    pub expressions: &'a [Expr],
 }
 
 /// Stores what a changed set of definitions needs: slots, version, and the work of bringing people up to
@@ -160,14 +160,13 @@ pub fn change(
     let mut names = catalog.names(Vec::new());
     let mut rules: Vec<Expr> = Vec::new();
     if let Some(new) = &new {
+        let expression = new.expressions.first().cloned();
         match new.what {
-            Defined::Trait => {
-                names.traits.extend(new.expression.map(|expression| (new.key.to_string(), expression.clone())));
-            }
+            Defined::Trait => names.traits.extend(expression.map(|expression| (new.key.to_string(), expression))),
             Defined::Segment => {
-                names.segments.insert(new.key.to_string(), new.expression.cloned());
+                names.segments.insert(new.key.to_string(), expression);
             }
-            Defined::Flag => rules.extend(new.expression.cloned()),
+            Defined::Flag => rules.extend(new.expressions.iter().cloned()),
         }
     }
     match dropped {
@@ -182,7 +181,8 @@ pub fn change(
     let replaced = |flag: &str| {
         new.as_ref().is_some_and(|n| n.what == Defined::Flag && n.key == flag) || dropped == Some((Defined::Flag, flag))
     };
-    rules.extend(catalog.flags.iter().filter(|f| !replaced(&f.key)).map(|f| f.definition.expression.clone()));
+    let kept = catalog.flags.conditions().filter(|(flag, _)| !replaced(flag));
+    rules.extend(kept.map(|(_, condition)| condition.expression.clone()));
     rules.extend(catalog.routes.iter().filter_map(|r| r.filter.clone()));
     rules.extend(names.traits.values().cloned());
     rules.extend(names.segments.values().flatten().cloned());
@@ -196,7 +196,7 @@ pub fn change(
     // So are lists: whoever is put on one is looked at then.
     let is_stored = |what: Defined| what != Defined::Flag;
     let changes =
-        |new: &New| is_stored(new.what) && (new.expression.is_some() || catalog.segment_by_key(new.key).is_some());
+        |new: &New| is_stored(new.what) && (!new.expressions.is_empty() || catalog.segment_by_key(new.key).is_some());
     let changes_values = new.as_ref().is_some_and(changes) || dropped.is_some_and(|d| is_stored(d.0));
     if changes_values || made {
         backfill::start(spi, namespace, version)?;
@@ -224,6 +224,11 @@ pub fn refuse_if_used(catalog: &Catalog, what: Defined, key: &str) -> Result<()>
         })
         .map(|(kind, user, _)| format!("{kind} \"{user}\""))
         .collect();
+    if what == Defined::Flag {
+        users.extend(catalog.flags.waiting_for(key).map(|user| format!("flag \"{user}\" as a prerequisite")));
+    }
+    // A flag may say it in several conditions.
+    users.dedup();
     users.extend(
         catalog
             .routes
@@ -277,7 +282,7 @@ pub fn define_trait(spi: &Spi, namespace: &Namespace, key: &str, text: &str, des
             spi,
             namespace,
             &catalog,
-            Some(New { what: Defined::Trait, key, expression: Some(&checked.expr) }),
+            Some(New { what: Defined::Trait, key, expressions: std::slice::from_ref(&checked.expr) }),
             None,
             write,
         ),
@@ -341,7 +346,7 @@ pub fn define_segment(spi: &Spi, namespace: &Namespace, request: &SegmentRequest
             spi,
             namespace,
             &catalog,
-            Some(New { what: Defined::Segment, key: request.key, expression: Some(&checked.expr) }),
+            Some(New { what: Defined::Segment, key: request.key, expressions: std::slice::from_ref(&checked.expr) }),
             None,
             |version| {
                 if let Some(found) = found.filter(|found| found.is_static) {
@@ -387,48 +392,18 @@ pub fn define_static_segment(
             write(found.definition.version)?;
             catalog::invalidate(spi)
         }
-        _ => change(spi, namespace, &catalog, Some(New { what: Defined::Segment, key, expression: None }), None, write),
+        _ => change(spi, namespace, &catalog, Some(New { what: Defined::Segment, key, expressions: &[] }), None, write),
     }
-}
-
-/// Stores a flag that is one rule.
-pub fn define_flag(spi: &Spi, namespace: &Namespace, key: &str, rule: &str, description: Option<&str>) -> Result<()> {
-    let catalog = lock(spi, namespace)?;
-    let checked = check(spi, &catalog, Defined::Flag, Some(key), rule)?;
-    tell_warnings(&checked);
-    let rule = cdp_expr::print(&checked.expr);
-    let now = clock::real();
-    change(
-        spi,
-        namespace,
-        &catalog,
-        Some(New { what: Defined::Flag, key, expression: Some(&checked.expr) }),
-        None,
-        |version| {
-            spi.execute(
-                "INSERT INTO _cdp.flags (namespace_id, key, rule, description, version, created_at, updated_at) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $6) \
-                 ON CONFLICT (namespace_id, key) DO UPDATE SET rule = EXCLUDED.rule, description = EXCLUDED.description, \
-                     version = EXCLUDED.version, updated_at = EXCLUDED.updated_at",
-                &[
-                    Param::Int4(namespace.id),
-                    Param::Text(key),
-                    Param::Text(&rule),
-                    Param::OptionalText(description),
-                    Param::Int4(version),
-                    Param::Timestamp(now),
-                ],
-            )
-            .map(|_| ())
-        },
-    )
 }
 
 /// Drops a trait, segment or flag that nobody uses.
 pub fn drop(spi: &Spi, namespace: &Namespace, what: Defined, key: &str) -> Result<()> {
     let catalog = lock(spi, namespace)?;
-    let keys: Vec<&str> =
-        catalog.definitions().filter(|(kind, _, _)| *kind == what.as_str()).map(|(_, key, _)| key).collect();
+    let keys: Vec<&str> = match what {
+        Defined::Trait => catalog.traits.iter().map(|t| t.key.as_str()).collect(),
+        Defined::Segment => catalog.segments.iter().map(|s| s.key.as_str()).collect(),
+        Defined::Flag => catalog.flags.keys().collect(),
+    };
     if !keys.contains(&key) {
         return Err(unknown_key(what.as_str(), key, keys.into_iter()));
     }
@@ -441,7 +416,9 @@ pub fn drop(spi: &Spi, namespace: &Namespace, what: Defined, key: &str) -> Resul
                 &parameters[..2],
             )?,
             Defined::Flag => spi.execute(
-                "DELETE FROM _cdp.flags WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) $2",
+                "WITH gone AS (DELETE FROM _cdp.flags WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) $2 \
+                     RETURNING flag_id) \
+                 DELETE FROM _cdp.flag_overrides AS o USING gone WHERE o.flag_id OPERATOR(pg_catalog.=) gone.flag_id",
                 &parameters[..2],
             )?,
             // Everybody leaves it.

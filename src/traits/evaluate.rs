@@ -213,7 +213,8 @@ pub fn advance(
 
 /// Loads what the definitions in scope refer to beside the state.
 pub fn load_references(spi: &Spi, catalog: &Catalog, people: &mut [Person]) -> Result<()> {
-    let all = || catalog.definitions().map(|(_, _, definition)| definition);
+    // Flags load what they need when somebody asks.
+    let all = || catalog.definitions().filter(|(what, _, _)| *what != "flag").map(|(_, _, definition)| definition);
     let filters = || catalog.routes.iter().filter_map(|route| route.filter.as_ref());
     if all().any(|d| d.needs_profile) || filters().any(|f| !f.profile_references().is_empty()) {
         person::load_traits(spi, people)?;
