@@ -7,6 +7,7 @@ mod crash;
 mod delivery;
 mod delivery_faults;
 mod documented;
+mod exactly_once;
 mod harness;
 mod identity_concurrency;
 mod identity_vectors;
