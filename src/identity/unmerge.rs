@@ -325,28 +325,31 @@ fn restore_profile(
 }
 
 fn move_identifiers(spi: &Spi, namespace: &Namespace, told: &Told, split: &Split, apart: i64) -> Result<()> {
-    let moving: Vec<(&OwnIdentifier, i64)> = told
+    let sides = split.identifiers.iter().zip(&split.origins);
+    let moving: Vec<(&OwnIdentifier, i64, i64)> = told
         .history
         .identifiers
         .iter()
-        .zip(&split.identifiers)
-        .filter(|(_, side)| **side == Side::Apart)
-        .map(|(identifier, _)| {
-            let origin = if split.profiles.contains(&identifier.origin) { identifier.origin } else { apart };
-            (identifier, origin)
+        .zip(sides)
+        .map(|(identifier, (side, origin))| {
+            let owner = if *side == Side::Apart { apart } else { told.history.root };
+            (identifier, owner, origin.unwrap_or(apart))
         })
+        .filter(|(identifier, owner, origin)| *owner == apart || *origin != identifier.origin)
         .collect();
-    let values: Vec<&str> = moving.iter().map(|(i, _)| i.value.as_str()).collect();
-    let kinds: Vec<i32> = moving.iter().map(|(i, _)| i.kind).collect();
-    let origins: Vec<i64> = moving.iter().map(|(_, origin)| *origin).collect();
+    let values: Vec<&str> = moving.iter().map(|(i, _, _)| i.value.as_str()).collect();
+    let kinds: Vec<i32> = moving.iter().map(|(i, _, _)| i.kind).collect();
+    let owners: Vec<i64> = moving.iter().map(|(_, owner, _)| *owner).collect();
+    let origins: Vec<i64> = moving.iter().map(|(_, _, origin)| *origin).collect();
     spi.execute_hashed(
-        "UPDATE _cdp.identifiers AS i SET profile_id = $2, origin_id = w.origin_id \
-         FROM ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5)) AS w (value, kind_id, origin_id) \
+        "UPDATE _cdp.identifiers AS i SET profile_id = w.profile_id, origin_id = w.origin_id \
+         FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5)) \
+             AS w (profile_id, value, kind_id, origin_id) \
          WHERE i.namespace_id OPERATOR(pg_catalog.=) $1 AND i.value OPERATOR(pg_catalog.=) ANY ($3) AND i.value OPERATOR(pg_catalog.=) w.value \
                AND i.kind_id OPERATOR(pg_catalog.=) w.kind_id",
         &[
             Param::Int4(namespace.id),
-            Param::Int8(apart),
+            Param::Int8Array(&owners),
             Param::TextArray(&values),
             Param::Int4Array(&kinds),
             Param::Int8Array(&origins),

@@ -15,6 +15,7 @@ mod lifecycle;
 mod oracle;
 mod smoke;
 mod surface;
+mod unmerge;
 
 use cdp_tests::{Cluster, Sink};
 

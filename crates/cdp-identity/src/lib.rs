@@ -6,6 +6,7 @@
 
 mod blocked;
 mod plan;
+mod regroup;
 mod resolve;
 mod rules;
 mod snapshot;

@@ -6,6 +6,7 @@
 //! is known to be somebody's says whose the message is, and whatever it linked or merged goes to that person.
 
 use crate::plan::MessageIdentifier;
+use crate::regroup::{regroup, Sides};
 use crate::rules::{KindId, Rules};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -80,6 +81,9 @@ pub struct Split {
     pub profiles: BTreeSet<i64>,
     /// The merges that stay in force, for both.
     pub merges: Vec<PastMerge>,
+    /// The profile that each identifier was first linked to, in the order of
+    /// [`History::identifiers`]; None: the one that is yet to be made for the person apart.
+    pub origins: Vec<Option<i64>>,
     /// The side of each identifier, in the order of [`History::identifiers`].
     pub identifiers: Vec<Side>,
     /// The side of the part that was to be split off.
@@ -126,7 +130,7 @@ impl Half {
 
 /// What the most trusted identifier says of those that say something; earlier ids (of an alias)
 /// are asked last.
-fn most_trusted<T>(
+pub(crate) fn most_trusted<T>(
     rules: &Rules,
     identifiers: &[MessageIdentifier],
     ask: impl Fn(&MessageIdentifier) -> Option<T>,
@@ -328,43 +332,6 @@ impl Tree {
             current = parent;
         }
         path
-    }
-
-    /// The merges that stay in force when some profiles go to somebody else, whose oldest is
-    /// `apart`. Where a profile and the one it went into part ways, it is merged into the oldest
-    /// of its own side instead, by the message that brought the two together.
-    fn merges_after(&self, profiles: &BTreeSet<i64>, apart: Option<i64>) -> Vec<PastMerge> {
-        let mut merges = Vec::with_capacity(self.merges.len());
-        for merge in self.merges.values() {
-            let is_apart = profiles.contains(&merge.absorbed);
-            if apart == Some(merge.absorbed) {
-                continue;
-            }
-            if is_apart == profiles.contains(&merge.survivor) {
-                merges.push(*merge);
-                continue;
-            }
-            let survivor = match apart {
-                Some(apart) if is_apart => apart,
-                _ => self.root,
-            };
-            merges.push(PastMerge {
-                survivor,
-                message: self.together(merge.absorbed, survivor),
-                ..*merge
-            });
-        }
-        merges
-    }
-
-    /// The message since which two profiles are one: the last on the way between them.
-    fn together(&self, a: i64, b: i64) -> Option<usize> {
-        let (to_root, other) = (self.path(a), self.path(b));
-        let edges = to_root
-            .iter()
-            .filter(|profile| !other.contains(profile))
-            .chain(other.iter().filter(|profile| !to_root.contains(profile)));
-        edges.filter_map(|profile| self.message(*profile)).max()
     }
 
     /// The profile just below `ancestor` on the way to `profile`.
@@ -630,9 +597,16 @@ impl<'a> Work<'a> {
             .iter()
             .copied()
             .find(|profile| profiles.contains(profile));
+        let sides = Sides {
+            profiles: &profiles,
+            apart,
+            identifiers: &identifiers,
+        };
+        let regrouped = regroup(self.rules, self.history, &sides);
         Ok(Split {
             apart,
-            merges: self.tree.merges_after(&profiles, apart),
+            merges: regrouped.merges,
+            origins: regrouped.origins,
             profiles,
             identifiers,
             part: side(part),

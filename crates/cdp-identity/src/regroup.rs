@@ -1,0 +1,253 @@
+//! What the history of two people looks like after they were taken apart: how the profiles of each came together,
+//! and to which of them each identifier was first linked.
+//!
+//! The messages tell it: what happened is gone through once more in the order of arrival, for each of the two alone.
+//! A profile that had joined one of the other person's, or an identifier that was first linked to one, goes to the
+//! profile of its own person that the message was known by.
+
+use crate::plan::MessageIdentifier;
+use crate::rules::{KindId, Rules};
+use crate::split::{most_trusted, History, PastMerge, Side};
+use std::collections::{BTreeSet, HashMap};
+
+/// The history of both people.
+pub(crate) struct Regrouped {
+    /// One for each profile that stands for neither of the two.
+    pub merges: Vec<PastMerge>,
+    /// The profile that each identifier was first linked to, in the order of [`History::identifiers`]; None: the
+    /// one that is yet to be made.
+    pub origins: Vec<Option<i64>>,
+}
+
+/// Who gets what.
+pub(crate) struct Sides<'a> {
+    /// Absorbed profiles that go to the person apart.
+    pub profiles: &'a BTreeSet<i64>,
+    /// The profile that stands for the person apart.
+    pub apart: Option<i64>,
+    /// The side of each identifier, in the order of [`History::identifiers`].
+    pub identifiers: &'a [Side],
+}
+
+impl Sides<'_> {
+    fn of_profile(&self, profile: i64) -> Side {
+        if self.profiles.contains(&profile) {
+            Side::Apart
+        } else {
+            Side::Kept
+        }
+    }
+
+    fn root(&self, side: Side, history: &History) -> Option<i64> {
+        match side {
+            Side::Kept => Some(history.root),
+            Side::Apart => self.apart,
+        }
+    }
+}
+
+pub(crate) fn regroup(rules: &Rules, history: &History, sides: &Sides) -> Regrouped {
+    let mut retelling = Retelling::new(rules, history, sides);
+    let mut happened: Vec<(Option<usize>, Happened)> = history
+        .merges
+        .iter()
+        .map(|merge| (merge.message, Happened::Merge(merge)))
+        .chain(
+            history
+                .identifiers
+                .iter()
+                .enumerate()
+                .map(|(position, own)| (own.message, Happened::Link(position))),
+        )
+        .collect();
+    // What is not known to have come later was there from the start.
+    happened.sort_by_key(|(message, _)| *message);
+    for (message, what) in happened {
+        match what {
+            Happened::Merge(merge) => retelling.merge(merge),
+            Happened::Link(position) => retelling.link(position, message),
+        }
+    }
+    retelling.finish()
+}
+
+enum Happened<'a> {
+    Merge(&'a PastMerge),
+    Link(usize),
+}
+
+struct Retelling<'a> {
+    rules: &'a Rules,
+    history: &'a History,
+    sides: &'a Sides<'a>,
+    positions: HashMap<KindId, HashMap<&'a str, usize>>,
+    /// The profile that each absorbed one had gone into.
+    before: HashMap<i64, i64>,
+    /// The same as it is now, and the message that did it.
+    parents: HashMap<i64, (i64, Option<usize>)>,
+    origins: Vec<Option<i64>>,
+}
+
+impl<'a> Retelling<'a> {
+    fn new(rules: &'a Rules, history: &'a History, sides: &'a Sides) -> Retelling<'a> {
+        let mut positions: HashMap<KindId, HashMap<&str, usize>> = HashMap::new();
+        for (position, own) in history.identifiers.iter().enumerate() {
+            positions
+                .entry(own.kind)
+                .or_default()
+                .insert(&own.value, position);
+        }
+        let stays = |(own, side): (&crate::split::OwnIdentifier, &Side)| {
+            Some(own.origin).filter(|origin| sides.of_profile(*origin) == *side)
+        };
+        Retelling {
+            rules,
+            history,
+            sides,
+            positions,
+            before: history
+                .merges
+                .iter()
+                .map(|merge| (merge.absorbed, merge.survivor))
+                .collect(),
+            parents: HashMap::new(),
+            origins: history
+                .identifiers
+                .iter()
+                .zip(sides.identifiers)
+                .map(stays)
+                .collect(),
+        }
+    }
+
+    fn merge(&mut self, merge: &PastMerge) {
+        let side = self.sides.of_profile(merge.absorbed);
+        let other = if side == self.sides.of_profile(merge.survivor) {
+            Some(merge.survivor)
+        } else {
+            self.known_by(merge.message, side, |origin| {
+                !self.was_below(origin, merge.absorbed)
+            })
+        };
+        if let Some(other) = other {
+            self.unite(merge.absorbed, other, merge.message);
+        }
+    }
+
+    fn link(&mut self, position: usize, message: Option<usize>) {
+        let Some(side) = self.sides.identifiers.get(position).copied() else {
+            return;
+        };
+        if self.origins.get(position).copied().flatten().is_some() {
+            return;
+        }
+        let origin = self
+            .known_by(message, side, |_| true)
+            .map(|origin| self.top(origin))
+            .or_else(|| self.sides.root(side, self.history));
+        if let Some(slot) = self.origins.get_mut(position) {
+            *slot = origin;
+        }
+    }
+
+    /// The profile of one of the two that a message was known by: that of the most trusted identifier which was
+    /// linked before the message.
+    fn known_by(
+        &self,
+        message: Option<usize>,
+        side: Side,
+        fits: impl Fn(i64) -> bool,
+    ) -> Option<i64> {
+        let identifiers = self.history.messages.get(message?)?;
+        most_trusted(self.rules, identifiers, |i: &MessageIdentifier| {
+            let position = *self.positions.get(&i.kind)?.get(i.value.as_str())?;
+            let is_earlier = self.history.identifiers.get(position)?.message != message;
+            let is_own = self.sides.identifiers.get(position) == Some(&side);
+            let origin = self.origins.get(position).copied().flatten()?;
+            (is_earlier && is_own && fits(origin)).then_some(origin)
+        })
+    }
+
+    /// Whether a profile had gone into another one, directly or not, or is that one.
+    fn was_below(&self, profile: i64, other: i64) -> bool {
+        let mut current = profile;
+        // A damaged table must not make this go round for ever.
+        for _ in 0..=self.before.len() {
+            if current == other {
+                return true;
+            }
+            match self.before.get(&current) {
+                Some(parent) => current = *parent,
+                None => return false,
+            }
+        }
+        false
+    }
+
+    fn top(&self, profile: i64) -> i64 {
+        let mut current = profile;
+        while let Some((parent, _)) = self.parents.get(&current) {
+            current = *parent;
+        }
+        current
+    }
+
+    fn unite(&mut self, a: i64, b: i64, message: Option<usize>) {
+        let (a, b) = (self.top(a), self.top(b));
+        if a != b {
+            let (survivor, absorbed) = if self.age(a) < self.age(b) {
+                (a, b)
+            } else {
+                (b, a)
+            };
+            self.parents.insert(absorbed, (survivor, message));
+        }
+    }
+
+    /// The oldest has the smallest; whoever stands for one of the two is taken for the oldest.
+    fn age(&self, profile: i64) -> usize {
+        if profile == self.history.root || Some(profile) == self.sides.apart {
+            return 0;
+        }
+        let absorbed = &self.history.absorbed;
+        let place = absorbed.iter().position(|other| *other == profile);
+        place.map_or(usize::MAX, |place| place + 1)
+    }
+
+    fn finish(mut self) -> Regrouped {
+        let mut merges = Vec::with_capacity(self.history.merges.len());
+        for merge in &self.history.merges {
+            let absorbed = merge.absorbed;
+            let root = self.sides.root(self.sides.of_profile(absorbed), self.history);
+            let Some(root) = root.filter(|root| *root != absorbed) else {
+                continue;
+            };
+            // Nothing tells by what it came to the others of its side.
+            if !self.parents.contains_key(&absorbed) {
+                let together = self.together(absorbed, root);
+                self.parents.insert(absorbed, (root, together));
+            }
+            if let Some((survivor, message)) = self.parents.get(&absorbed).copied() {
+                merges.push(PastMerge {
+                    absorbed,
+                    survivor,
+                    message,
+                });
+            }
+        }
+        Regrouped {
+            merges,
+            origins: self.origins,
+        }
+    }
+
+    /// The message since which two profiles were one, as it was: the last on the way between them.
+    fn together(&self, a: i64, b: i64) -> Option<usize> {
+        let edges = self
+            .history
+            .merges
+            .iter()
+            .filter(|merge| self.was_below(a, merge.absorbed) != self.was_below(b, merge.absorbed));
+        edges.filter_map(|merge| merge.message).max()
+    }
+}
