@@ -139,18 +139,22 @@ fn part(spi: &Spi, namespace: &Namespace, person: &Person, request: &Request, no
                 .hint("cdp.explain_identity(id) lists the identifiers of a person.")
         })?;
 
-    let moving: Vec<&Shared> = events
+    let owner = |event: &Shared| split.side_of(&kinds.rules, event.profile_id, &event.identifiers);
+    let (of_apart, of_kept): (Vec<&Shared>, Vec<&Shared>) = events
         .iter()
-        .filter(|e| {
-            split.shared.contains(&e.profile_id)
-                && split.side_of(&kinds.rules, e.profile_id, &e.identifiers) == Side::Apart
-        })
-        .collect();
-    let first_seen = moving.iter().map(|e| e.received_at).min().unwrap_or(now);
+        .filter(|event| split.shared.contains(&event.profile_id))
+        .partition(|event| owner(event) == Side::Apart);
+    // What lies with a profile of its own person stays there.
+    let moving: Vec<&Shared> =
+        of_apart.iter().copied().filter(|event| !split.profiles.contains(&event.profile_id)).collect();
+    let staying: Vec<&Shared> =
+        of_kept.into_iter().filter(|event| split.profiles.contains(&event.profile_id)).collect();
+    let first_seen = of_apart.iter().map(|e| e.received_at).min().unwrap_or(now);
     let apart = restore_profile(spi, namespace, person, &told, &split, first_seen)?;
     move_identifiers(spi, namespace, &told, &split, apart)?;
     move_events(spi, &moving, apart)?;
     consent::split(spi, &profile_ids, apart)?;
+    move_events(spi, &staying, person.profile_id)?;
     let parted = match split.part {
         Side::Apart => Parted { person: person.profile_id, other: apart },
         Side::Kept => Parted { person: apart, other: person.profile_id },
@@ -358,7 +362,7 @@ fn move_identifiers(spi: &Spi, namespace: &Namespace, told: &Told, split: &Split
     Ok(())
 }
 
-fn move_events(spi: &Spi, moving: &[&Shared], apart: i64) -> Result<()> {
+fn move_events(spi: &Spi, moving: &[&Shared], profile_id: i64) -> Result<()> {
     /// Events moved by one statement.
     const CHUNK: usize = 10_000;
     for chunk in moving.chunks(CHUNK) {
@@ -373,7 +377,7 @@ fn move_events(spi: &Spi, moving: &[&Shared], apart: i64) -> Result<()> {
              WHERE e.profile_id OPERATOR(pg_catalog.=) ANY ($2) AND e.profile_id OPERATOR(pg_catalog.=) w.profile_id AND e.event_name_id OPERATOR(pg_catalog.=) w.event_name_id \
                    AND e.ts OPERATOR(pg_catalog.=) w.ts AND e.event_id OPERATOR(pg_catalog.=) w.event_id",
             &[
-                Param::Int8(apart),
+                Param::Int8(profile_id),
                 Param::Int8Array(&profile_ids),
                 Param::Int4Array(&names),
                 Param::TimestampArray(&times),

@@ -218,7 +218,9 @@ impl<'a> Retelling<'a> {
         let mut merges = Vec::with_capacity(self.history.merges.len());
         for merge in &self.history.merges {
             let absorbed = merge.absorbed;
-            let root = self.sides.root(self.sides.of_profile(absorbed), self.history);
+            let root = self
+                .sides
+                .root(self.sides.of_profile(absorbed), self.history);
             let Some(root) = root.filter(|root| *root != absorbed) else {
                 continue;
             };
@@ -243,11 +245,10 @@ impl<'a> Retelling<'a> {
 
     /// The message since which two profiles were one, as it was: the last on the way between them.
     fn together(&self, a: i64, b: i64) -> Option<usize> {
-        let edges = self
-            .history
-            .merges
-            .iter()
-            .filter(|merge| self.was_below(a, merge.absorbed) != self.was_below(b, merge.absorbed));
+        let edges =
+            self.history.merges.iter().filter(|merge| {
+                self.was_below(a, merge.absorbed) != self.was_below(b, merge.absorbed)
+            });
         edges.filter_map(|merge| merge.message).max()
     }
 }
