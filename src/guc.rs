@@ -22,6 +22,7 @@ static DELIVERY_LEASE: GucSetting<i32> = GucSetting::<i32>::new(120);
 static DELIVERY_BATCH: GucSetting<i32> = GucSetting::<i32>::new(1_000);
 static OUTBOX_DAYS: GucSetting<i32> = GucSetting::<i32>::new(7);
 static DEAD_LETTER_DAYS: GucSetting<i32> = GucSetting::<i32>::new(90);
+static QUARANTINE_DAYS: GucSetting<i32> = GucSetting::<i32>::new(90);
 
 /// Makes the settings known; called when the library is loaded.
 pub fn define() {
@@ -80,6 +81,7 @@ pub fn define() {
     days(c"cdp.deduplication_days", c"Days for which a message id is remembered; 0: for ever.", &DEDUPLICATION_DAYS);
     days(c"cdp.outbox_days", c"Days for which delivered messages are kept; 0: for ever.", &OUTBOX_DAYS);
     days(c"cdp.dead_letter_days", c"Days for which dead letters are kept; 0: for ever.", &DEAD_LETTER_DAYS);
+    days(c"cdp.quarantine_days", c"Days for which quarantined messages are kept; 0: for ever.", &QUARANTINE_DAYS);
     let bytes = |name, short, setting: &'static GucSetting<i32>| {
         GucRegistry::define_int_guc(name, short, c"", setting, 1, 1 << 30, GucContext::Suset, GucFlags::UNIT_BYTE);
     };
@@ -190,6 +192,10 @@ pub fn outbox_days() -> i64 {
 
 pub fn dead_letter_days() -> i64 {
     i64::from(DEAD_LETTER_DAYS.get())
+}
+
+pub fn quarantine_days() -> i64 {
+    i64::from(QUARANTINE_DAYS.get())
 }
 
 pub fn max_event_bytes() -> usize {

@@ -69,6 +69,22 @@ pub fn remove_dead_letters(spi: &Spi, limit: i64) -> Result<bool> {
     Ok(removed as i64 >= limit)
 }
 
+/// Removes quarantined messages that nobody took again in time.
+pub fn remove_quarantined(spi: &Spi, limit: i64) -> Result<bool> {
+    let days = guc::quarantine_days();
+    if days == 0 {
+        return Ok(false);
+    }
+    // The ids follow the time closely, so the oldest are looked at, and no more than are removed at once.
+    let removed = spi.execute(
+        "DELETE FROM _cdp.quarantine AS q USING (
+             SELECT quarantine_id FROM _cdp.quarantine ORDER BY quarantine_id LIMIT $2) AS oldest
+         WHERE q.quarantine_id OPERATOR(pg_catalog.=) oldest.quarantine_id AND q.received_at OPERATOR(pg_catalog.<) $1",
+        &[Param::Timestamp(clock::real().saturating_sub(days * DAY)), Param::Int8(limit)],
+    )?;
+    Ok(removed as i64 >= limit)
+}
+
 /// Removes dropped routes of which no message can be left.
 pub fn remove_dropped_routes(spi: &Spi, _limit: i64) -> Result<bool> {
     let days = guc::outbox_days();

@@ -29,7 +29,7 @@ const fn task(name: &'static str, activity: &'static CStr, every: fn() -> Durati
     Task { name, activity, every, limit, step }
 }
 
-const TASKS: [Task; 9] = [
+const TASKS: [Task; 10] = [
     task("folding in what waits", c"cdp: fold in what waits", guc::timer_interval, 1_000, fold_pending),
     task("what time changes", c"cdp: change what time changes", guc::timer_interval, 1_000, run_due),
     task("computing definitions anew", c"cdp: compute definitions anew", guc::timer_interval, 1_000, sweep),
@@ -37,6 +37,13 @@ const TASKS: [Task; 9] = [
     task("removing old messages", c"cdp: remove old messages", minutes::<10>, 1, maintenance::drop_outbox_partitions),
     task("forgetting message ids", c"cdp: forget message ids", minutes::<1>, 5_000, maintenance::forget_message_ids),
     task("removing dead letters", c"cdp: remove dead letters", minutes::<10>, 1_000, maintenance::remove_dead_letters),
+    task(
+        "clearing the quarantine",
+        c"cdp: clear the quarantine",
+        minutes::<10>,
+        1_000,
+        maintenance::remove_quarantined,
+    ),
     task("removing routes", c"cdp: remove routes", minutes::<60>, 1, maintenance::remove_dropped_routes),
     task("releasing messages", c"cdp: release messages", minutes::<1>, 1_000, maintenance::release_orphans),
 ];
