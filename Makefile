@@ -1,7 +1,7 @@
 # Every target does its own set-up and can be repeated. The work is in tools/, one script a job.
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-tests build install demo demo-stop clean test test-all test-pure test-pg \
-        test-regress test-isolation test-integration test-docs lint pgspot coverage
+        test-regress test-isolation test-integration test-docs lint pgspot coverage bench bench-quick
 
 # The Postgres version of the single test tiers: make test-regress PG=17. FILTER picks tests by name.
 PG ?= 15
@@ -22,6 +22,10 @@ test-all: ## every test tier on every version
 	@tools/test.sh --all
 coverage: ## line coverage over all test tiers
 	@tools/coverage.sh
+bench: ## measure everything beside its peers (an hour): bench/README.md
+	@tools/bench.sh
+bench-quick: ## ... a small cut of every series (5 minutes)
+	@tools/bench.sh --quick
 clean: ## stop and remove everything that these commands made
 	@tools/clean.sh
 

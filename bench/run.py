@@ -12,12 +12,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 from harness.report import Report, machine  # noqa: E402
 from harness.server import Server  # noqa: E402
 
-MODULES = ["ingest", "algorithms", "definitions", "reading", "time_and_identity", "footprint"]
+MODULES = ["ingest", "algorithms", "definitions", "reading", "time_and_identity", "footprint", "delivery", "steady"]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bin", required=True, help="folder with the programs of the Postgres that has cdp installed")
+    parser.add_argument("--node", help="folder where the delivery peers are installed")
     parser.add_argument("--quick", action="store_true", help="a small cut of every series")
     parser.add_argument("--out", default="bench/results", help="folder for results.json and the charts")
     parser.add_argument("only", nargs="*", help="names of series; all without any")
@@ -28,7 +29,7 @@ def main():
     if unknown:
         parser.error(f"no series {', '.join(unknown)}; there are: {', '.join(series)}")
     start = time.monotonic()
-    server = Server(options.bin)
+    server = Server(options.bin, workers_in="delivery,steady", node=options.node)
     try:
         report = Report(options.out, machine(server, options.quick))
         print(", ".join(f"{name} {value}" for name, value in report.about.items() if name not in ("settings", "quick")))

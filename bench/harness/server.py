@@ -28,8 +28,9 @@ SETTINGS = {
 class Server:
     """Made by initdb in a temporary folder, stopped and removed at the end."""
 
-    def __init__(self, bin_folder, workers_in="", settings=None):
+    def __init__(self, bin_folder, workers_in="", node=None, settings=None):
         self.bin = Path(bin_folder)
+        self.node = node
         self.folder = Path(tempfile.mkdtemp(prefix="cdp-bench-"))
         self.user = "postgres" if os.geteuid() == 0 else None
         if self.user:

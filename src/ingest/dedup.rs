@@ -5,7 +5,8 @@ use crate::pg::clock;
 use crate::pg::datum::Param;
 use crate::pg::session;
 use crate::pg::spi::Spi;
-use crate::pg::table;
+use crate::pg::{table, transaction};
+use cdp_value::Timestamp;
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 
@@ -40,29 +41,43 @@ pub fn take(spi: &Spi, namespace_id: i32, message_ids: &[&str]) -> Result<Vec<bo
             .collect();
         sorted.retain(|hash| !taken.contains(hash));
     }
-    // Nearly all ids are new: they are written without looking first. From the first one on that is not, or that
-    // somebody else is just taking, Postgres looks, and waits where it has to.
     let at = clock::real();
-    let columns = [c"namespace_id", c"message_hash", c"received_at"];
-    let written = table::with(table::named(c"message_ids"), &columns, |table| {
-        table.insert_until_taken(
-            sorted.iter().map(|hash| [Param::Int4(namespace_id), Param::Uuid(hash), Param::Timestamp(at)]),
-        )
-    })?;
-    let in_doubt = sorted.split_off(written.unwrap_or(0));
-    let mut new: HashSet<[u8; 16]> = sorted.into_iter().collect();
-    if !in_doubt.is_empty() {
+    let mut new: HashSet<[u8; 16]> = if sorted.len() >= MANY && take_at_once(namespace_id, &sorted, at)? {
+        sorted.into_iter().collect()
+    } else {
         let rows = spi.query(
             "INSERT INTO _cdp.message_ids (namespace_id, message_hash, received_at) \
              SELECT $1, h, $3 FROM pg_catalog.unnest($2) AS h \
              ON CONFLICT DO NOTHING RETURNING pg_catalog.uuid_send(message_hash)",
-            &[Param::Int4(namespace_id), Param::UuidArray(&in_doubt), Param::Timestamp(at)],
+            &[Param::Int4(namespace_id), Param::UuidArray(&sorted), Param::Timestamp(at)],
         )?;
-        let taken = rows.map(|row| row.bytes(0))?;
-        new.extend(taken.iter().filter_map(|bytes| <[u8; 16]>::try_from(bytes.as_slice()).ok()));
-    }
+        if rows.processed as usize == sorted.len() {
+            sorted.into_iter().collect()
+        } else {
+            let taken = rows.map(|row| row.bytes(0))?;
+            taken.iter().filter_map(|bytes| <[u8; 16]>::try_from(bytes.as_slice()).ok()).collect()
+        }
+    };
     // The first of several with one id in this batch is the genuine one.
     Ok(hashes.iter().map(|hash| new.remove(hash)).collect())
+}
+
+/// From this many ids on, trying to take all of them at once is worth a subtransaction.
+const MANY: usize = 100;
+
+/// Takes ids that are nearly always all new, without looking each one up first and waiting for nobody; false, having
+/// done nothing, when one of them is taken.
+fn take_at_once(namespace_id: i32, hashes: &[[u8; 16]], at: Timestamp) -> Result<bool> {
+    let columns = [c"namespace_id", c"message_hash", c"received_at"];
+    let taken = transaction::attempt(|| {
+        let is_done = table::with(table::named(c"message_ids"), &columns, |table| {
+            table.insert_unless_taken(
+                hashes.iter().map(|hash| [Param::Int4(namespace_id), Param::Uuid(hash), Param::Timestamp(at)]),
+            )
+        })?;
+        Ok(is_done.filter(|is_done| *is_done))
+    })?;
+    Ok(taken.is_some())
 }
 
 /// Forgets ids that this transaction took for messages it could not accept, so that they can come again.

@@ -203,35 +203,35 @@ impl Table {
             self.hold(held, &row)?;
             held += 1;
             if held == TOGETHER {
-                self.write(held);
+                self.write(held, None);
                 held = 0;
             }
         }
-        self.write(held);
+        self.write(held, None);
         Ok(())
     }
 
-    /// Writes rows in their order until the key of one is found to be taken, perhaps by a transaction that has yet to
-    /// end; returns how many it wrote. Nobody is waited for.
-    pub fn insert_until_taken<'a, const N: usize>(
+    /// As [`Table::insert`], but waits for nobody: false as soon as a key is found to be taken, perhaps by a transaction
+    /// that has yet to end. Then the caller has to undo it all, by ending a subtransaction; what is left of the row would
+    /// make others wait.
+    pub fn insert_unless_taken<'a, const N: usize>(
         &mut self,
         rows: impl Iterator<Item = [Param<'a>; N]>,
-    ) -> Result<usize> {
+    ) -> Result<bool> {
         let mut rows = rows.peekable();
-        let mut written = 0;
         while rows.peek().is_some() {
             let mut held = 0;
             for row in rows.by_ref().take(TOGETHER) {
                 self.hold(held, &row)?;
                 held += 1;
             }
-            let free = self.write_until_taken(held);
-            written += free;
-            if free < held {
-                break;
+            let mut is_taken = false;
+            self.write(held, Some(&mut is_taken));
+            if is_taken {
+                return Ok(false);
             }
         }
-        Ok(written)
+        Ok(true)
     }
 
     /// Puts a row into a slot.
@@ -268,8 +268,8 @@ impl Table {
         Ok(())
     }
 
-    /// Writes the rows held and their index entries.
-    fn write(&mut self, held: usize) {
+    /// Writes the rows held and their index entries. A key that is taken raises, or is told in `taken` and ends it.
+    fn write(&mut self, held: usize, mut taken: Option<&mut bool>) {
         if held == 0 {
             return;
         }
@@ -277,58 +277,6 @@ impl Table {
         // the context.
         unsafe {
             let before = pg_sys::MemoryContextSwitchTo(self.context);
-            self.store(held);
-            if (*self.target).ri_NumIndices > 0 {
-                for slot in self.slots.iter().take(held) {
-                    self.index(*slot, None, false);
-                }
-            }
-            for slot in self.slots.iter().take(held) {
-                clear(*slot);
-            }
-            pg_sys::MemoryContextSwitchTo(before);
-            pg_sys::MemoryContextReset(self.context);
-        }
-    }
-
-    /// As [`Table::write`], up to the first row whose key is taken; that one and those after it are undone.
-    fn write_until_taken(&mut self, held: usize) -> usize {
-        // SAFETY: as in `write`; what is deleted was just written by this transaction.
-        unsafe {
-            let before = pg_sys::MemoryContextSwitchTo(self.context);
-            self.store(held);
-            let mut free = 0;
-            for slot in self.slots.iter().take(held) {
-                let mut is_taken = false;
-                self.index(*slot, Some(&mut is_taken), false);
-                if is_taken {
-                    break;
-                }
-                free += 1;
-            }
-            if free < held {
-                // What a command wrote, a later one can delete.
-                pg_sys::CommandCounterIncrement();
-            }
-            for (position, slot) in self.slots.iter().take(held).enumerate() {
-                if position >= free {
-                    pg_sys::simple_heap_delete(self.relation, &mut (**slot).tts_tid);
-                }
-                clear(*slot);
-            }
-            pg_sys::MemoryContextSwitchTo(before);
-            pg_sys::MemoryContextReset(self.context);
-            free
-        }
-    }
-
-    /// Writes the rows held, without index entries. What it allocates stays in the current memory context.
-    ///
-    /// # Safety
-    /// The first `held` slots must hold rows.
-    unsafe fn store(&mut self, held: usize) {
-        // SAFETY: by the caller's promise. Each slot learns where its row went.
-        unsafe {
             pg_sys::heap_multi_insert(
                 self.relation,
                 self.slots.as_mut_ptr(),
@@ -337,6 +285,19 @@ impl Table {
                 0,
                 std::ptr::null_mut(),
             );
+            if (*self.target).ri_NumIndices > 0 {
+                for slot in self.slots.iter().take(held) {
+                    self.index(*slot, taken.as_deref_mut(), false);
+                    if taken.as_deref().is_some_and(|taken| *taken) {
+                        break;
+                    }
+                }
+            }
+            for slot in self.slots.iter().take(held) {
+                clear(*slot);
+            }
+            pg_sys::MemoryContextSwitchTo(before);
+            pg_sys::MemoryContextReset(self.context);
         }
     }
 

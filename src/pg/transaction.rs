@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use pgrx::pg_sys;
+use std::cell::Cell;
 use std::ffi::c_void;
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 
@@ -37,6 +38,19 @@ pub fn nested<T>(body: impl FnOnce() -> Result<Option<T>>) -> Result<Option<T>> 
     }
 }
 
+/// As [`nested`], for a body that writes rows of data and nothing that this session remembers: that it is undone makes
+/// nothing be read again.
+pub fn attempt<T>(body: impl FnOnce() -> Result<Option<T>>) -> Result<Option<T>> {
+    let before = DATA_ONLY.replace(true);
+    let outcome = catch_unwind(AssertUnwindSafe(|| nested(body)));
+    DATA_ONLY.set(before);
+    outcome.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+thread_local! {
+    static DATA_ONLY: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Nests below every subtransaction that is open now.
 pub fn subtransaction() -> u32 {
     // SAFETY: reads the state of the transaction.
@@ -69,7 +83,7 @@ unsafe extern "C-unwind" fn at_subtransaction_end(
     _parent: pg_sys::SubTransactionId,
     _: *mut c_void,
 ) {
-    if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
+    if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB && !DATA_ONLY.get() {
         crate::ingest::inbox::forget(subtransaction);
         crate::traits::catalog::forget();
         crate::ingest::names::forget();
