@@ -25,3 +25,10 @@ CREATE TABLE _cdp.event_names (
 );
 ALTER SEQUENCE _cdp.event_name_id_seq OWNED BY _cdp.event_names.event_name_id;
 COMMENT ON TABLE _cdp.event_names IS 'Dictionary of event names, so that hot tables carry an integer';
+
+CREATE TABLE _cdp.namespace_event_names (
+    namespace_id integer NOT NULL,
+    event_name_id integer NOT NULL,
+    PRIMARY KEY (namespace_id, event_name_id)
+);
+COMMENT ON TABLE _cdp.namespace_event_names IS 'Which events were seen in which namespace, so that one learns nothing of another''s';

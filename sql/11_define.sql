@@ -32,6 +32,17 @@ CREATE VIEW cdp.segment_definitions AS
     LEFT JOIN _cdp.member_counts() AS c ON c.segment_id OPERATOR(pg_catalog.=) s.segment_id;
 COMMENT ON VIEW cdp.segment_definitions IS 'Segments and audiences, with how many people are in each now; one without a rule is static: its members are listed';
 
+-- What a call with the argument namespace => $1 is for; the SQL functions of this schema ask it too.
+CREATE FUNCTION cdp.current_namespace(
+    namespace text DEFAULT NULL
+) RETURNS text
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_current_namespace';
+COMMENT ON FUNCTION cdp.current_namespace(text) IS 'The namespace that a call with this argument is for; permission is denied to a role bound to another';
+REVOKE ALL ON FUNCTION cdp.current_namespace(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.current_namespace(text) TO cdp_reader, cdp_writer, cdp_admin;
+
 CREATE FUNCTION cdp.define_namespace(
     name text,
     keywords text[] DEFAULT '{}',

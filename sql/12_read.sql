@@ -222,7 +222,7 @@ CREATE VIEW cdp.identifiers AS
 COMMENT ON VIEW cdp.identifiers IS 'Which identifier belongs to whom, and why';
 
 CREATE FUNCTION _cdp.traits_of(profile_id bigint, namespace text) RETURNS TABLE (key text, value jsonb, updated_at timestamptz)
-    LANGUAGE c STABLE
+    LANGUAGE c STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_traits_of';
 COMMENT ON FUNCTION _cdp.traits_of(bigint, text) IS 'Values of all computed traits of a profile';

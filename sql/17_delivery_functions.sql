@@ -145,7 +145,7 @@ CREATE FUNCTION cdp.replay(
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
-    chosen CONSTANT text := COALESCE(namespace, NULLIF(pg_catalog.current_setting('cdp.namespace', true), ''), 'default');
+    chosen CONSTANT text := cdp.current_namespace(namespace);
     statement text;
     batch jsonb[];
     total bigint := 0;
@@ -190,9 +190,9 @@ DECLARE
     chosen bigint[];
 BEGIN
     EXECUTE 'SELECT pg_catalog.array_agg(l.delivery_id) FROM cdp.dead_letters AS l'
-        ' WHERE l.namespace OPERATOR(pg_catalog.=) COALESCE($2, NULLIF(pg_catalog.current_setting(''cdp.namespace'', true), ''''), ''default'')'
+        ' WHERE l.namespace OPERATOR(pg_catalog.=) $2'
         ' AND (l.destination OPERATOR(pg_catalog.=) $1 OR $1 IS NULL) AND (' OPERATOR(pg_catalog.||) COALESCE(filter, 'true') OPERATOR(pg_catalog.||) ')'
-        INTO chosen USING destination, namespace;
+        INTO chosen USING destination, cdp.current_namespace(namespace);
     RETURN cdp.retry_dead_letters(COALESCE(chosen, '{}'::bigint[]));
 END
 $$;

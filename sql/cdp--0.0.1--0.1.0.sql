@@ -25,6 +25,13 @@ CREATE TABLE _cdp.event_names (
 );
 ALTER SEQUENCE _cdp.event_name_id_seq OWNED BY _cdp.event_names.event_name_id;
 COMMENT ON TABLE _cdp.event_names IS 'Dictionary of event names, so that hot tables carry an integer';
+
+CREATE TABLE _cdp.namespace_event_names (
+    namespace_id integer NOT NULL,
+    event_name_id integer NOT NULL,
+    PRIMARY KEY (namespace_id, event_name_id)
+);
+COMMENT ON TABLE _cdp.namespace_event_names IS 'Which events were seen in which namespace, so that one learns nothing of another''s';
 -- Identifiers, the people they belong to, and every link and merge that led there.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
@@ -908,6 +915,17 @@ CREATE VIEW cdp.segment_definitions AS
     LEFT JOIN _cdp.member_counts() AS c ON c.segment_id OPERATOR(pg_catalog.=) s.segment_id;
 COMMENT ON VIEW cdp.segment_definitions IS 'Segments and audiences, with how many people are in each now; one without a rule is static: its members are listed';
 
+-- What a call with the argument namespace => $1 is for; the SQL functions of this schema ask it too.
+CREATE FUNCTION cdp.current_namespace(
+    namespace text DEFAULT NULL
+) RETURNS text
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_current_namespace';
+COMMENT ON FUNCTION cdp.current_namespace(text) IS 'The namespace that a call with this argument is for; permission is denied to a role bound to another';
+REVOKE ALL ON FUNCTION cdp.current_namespace(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.current_namespace(text) TO cdp_reader, cdp_writer, cdp_admin;
+
 CREATE FUNCTION cdp.define_namespace(
     name text,
     keywords text[] DEFAULT '{}',
@@ -1221,7 +1239,7 @@ CREATE VIEW cdp.identifiers AS
 COMMENT ON VIEW cdp.identifiers IS 'Which identifier belongs to whom, and why';
 
 CREATE FUNCTION _cdp.traits_of(profile_id bigint, namespace text) RETURNS TABLE (key text, value jsonb, updated_at timestamptz)
-    LANGUAGE c STABLE
+    LANGUAGE c STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_traits_of';
 COMMENT ON FUNCTION _cdp.traits_of(bigint, text) IS 'Values of all computed traits of a profile';
@@ -1740,7 +1758,7 @@ CREATE FUNCTION cdp.replay(
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
-    chosen CONSTANT text := COALESCE(namespace, NULLIF(pg_catalog.current_setting('cdp.namespace', true), ''), 'default');
+    chosen CONSTANT text := cdp.current_namespace(namespace);
     statement text;
     batch jsonb[];
     total bigint := 0;
@@ -1785,9 +1803,9 @@ DECLARE
     chosen bigint[];
 BEGIN
     EXECUTE 'SELECT pg_catalog.array_agg(l.delivery_id) FROM cdp.dead_letters AS l'
-        ' WHERE l.namespace OPERATOR(pg_catalog.=) COALESCE($2, NULLIF(pg_catalog.current_setting(''cdp.namespace'', true), ''''), ''default'')'
+        ' WHERE l.namespace OPERATOR(pg_catalog.=) $2'
         ' AND (l.destination OPERATOR(pg_catalog.=) $1 OR $1 IS NULL) AND (' OPERATOR(pg_catalog.||) COALESCE(filter, 'true') OPERATOR(pg_catalog.||) ')'
-        INTO chosen USING destination, namespace;
+        INTO chosen USING destination, cdp.current_namespace(namespace);
     RETURN cdp.retry_dead_letters(COALESCE(chosen, '{}'::bigint[]));
 END
 $$;
@@ -1948,6 +1966,47 @@ REVOKE ALL ON FUNCTION cdp.explain_decision(text, text, jsonb, text) FROM PUBLIC
 GRANT EXECUTE ON FUNCTION cdp.explain_decision(text, text, jsonb, text) TO cdp_reader;
 GRANT EXECUTE ON FUNCTION cdp.explain_decision(text, text, jsonb, text) TO cdp_writer;
 GRANT EXECUTE ON FUNCTION cdp.explain_decision(text, text, jsonb, text) TO cdp_admin;
+-- Which roles may use which namespaces.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+-- regrole: a role that is renamed stays bound, and a dump says its name.
+CREATE TABLE _cdp.role_bindings (
+    role regrole NOT NULL,
+    namespace_id integer NOT NULL,
+    bound_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    PRIMARY KEY (role)
+);
+COMMENT ON TABLE _cdp.role_bindings IS 'Roles that see and write one namespace only';
+
+CREATE VIEW cdp.role_bindings AS
+    SELECT r.rolname::text AS role, n.name AS namespace, b.bound_at
+    FROM _cdp.role_bindings AS b
+    JOIN pg_catalog.pg_roles AS r ON r.oid OPERATOR(pg_catalog.=) b.role::oid
+    JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) b.namespace_id;
+COMMENT ON VIEW cdp.role_bindings IS 'Roles that see and write one namespace only';
+GRANT SELECT ON cdp.role_bindings TO cdp_reader, cdp_writer, cdp_admin;
+
+CREATE FUNCTION cdp.bind_role(
+    role text,
+    namespace text
+) RETURNS void
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_bind_role';
+COMMENT ON FUNCTION cdp.bind_role(text, text) IS 'Binds a role, and those that inherit from it, to a namespace: they see and write that one only';
+REVOKE ALL ON FUNCTION cdp.bind_role(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.bind_role(text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.unbind_role(
+    role text
+) RETURNS void
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_unbind_role';
+COMMENT ON FUNCTION cdp.unbind_role(text) IS 'Lets a role use all namespaces again';
+REVOKE ALL ON FUNCTION cdp.unbind_role(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.unbind_role(text) TO cdp_admin;
+
 -- Who must be left alone, and who agreed to what.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
@@ -2064,7 +2123,10 @@ GRANT EXECUTE ON FUNCTION cdp.consent(text, text) TO cdp_reader;
 SET LOCAL search_path = pg_catalog, pg_temp;
 
 SELECT pg_catalog.pg_extension_config_dump('_cdp.namespaces', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.role_bindings',
+    'WHERE EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.oid OPERATOR(pg_catalog.=) role::pg_catalog.oid)');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.event_names', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.namespace_event_names', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.identifiers', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.identity_demotions', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.profile_merges', '');
@@ -2115,6 +2177,71 @@ SELECT pg_catalog.pg_extension_config_dump('_cdp.slot_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.outbox_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.lease_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.consent_statement_id_seq', '');
+-- Row security (docs/decisions/0020-row-security.md): the views belong to a role that may read every table, but
+-- only rows of the namespaces that the session may use. Tables and views of all other files are covered: this one
+-- comes after them.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname OPERATOR(pg_catalog.=) 'cdp_view_owner'::pg_catalog.name) THEN
+        BEGIN
+            CREATE ROLE cdp_view_owner NOLOGIN;
+        EXCEPTION WHEN duplicate_object OR unique_violation THEN
+            -- Made by the same statement in another database at the same moment.
+            NULL;
+        END;
+    END IF;
+END
+$$;
+
+CREATE FUNCTION _cdp.bound_namespaces() RETURNS integer[]
+    LANGUAGE c STABLE PARALLEL SAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_bound_namespaces';
+COMMENT ON FUNCTION _cdp.bound_namespaces() IS 'Ids of the namespaces that the session may use; null: all';
+REVOKE ALL ON FUNCTION _cdp.bound_namespaces() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _cdp.bound_namespaces() TO cdp_reader, cdp_writer, cdp_admin;
+
+DO $$
+DECLARE
+    relation regclass;
+BEGIN
+    -- Every table that says whose its rows are.
+    FOR relation IN
+        SELECT c.oid::regclass FROM pg_catalog.pg_class AS c
+        JOIN pg_catalog.pg_namespace AS s ON s.oid OPERATOR(pg_catalog.=) c.relnamespace
+        JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) c.oid
+        WHERE s.nspname::text OPERATOR(pg_catalog.=) '_cdp' AND a.attname::text OPERATOR(pg_catalog.=) 'namespace_id'
+          AND c.relkind::text OPERATOR(pg_catalog.=) ANY (ARRAY['r', 'p']) AND NOT c.relispartition
+        ORDER BY c.relname
+    LOOP
+        EXECUTE pg_catalog.format('CREATE POLICY namespaces ON %s FOR SELECT TO cdp_view_owner USING '
+            '(COALESCE(namespace_id OPERATOR(pg_catalog.=) ANY ((SELECT _cdp.bound_namespaces())::integer[]), true))', relation);
+        EXECUTE pg_catalog.format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', relation);
+    END LOOP;
+END
+$$;
+
+DO $$
+DECLARE
+    relation regclass;
+BEGIN
+    FOR relation IN
+        SELECT c.oid::regclass FROM pg_catalog.pg_class AS c
+        JOIN pg_catalog.pg_namespace AS s ON s.oid OPERATOR(pg_catalog.=) c.relnamespace
+        WHERE s.nspname::text OPERATOR(pg_catalog.=) ANY (ARRAY['cdp', '_cdp'])
+          AND c.relkind::text OPERATOR(pg_catalog.=) ANY (ARRAY['v', 'r', 'p', 'm'])
+        ORDER BY c.relkind::text, c.relname
+    LOOP
+        IF (SELECT c.relkind::text OPERATOR(pg_catalog.=) 'v' FROM pg_catalog.pg_class AS c WHERE c.oid OPERATOR(pg_catalog.=) relation::oid) THEN
+            EXECUTE pg_catalog.format('ALTER VIEW %s OWNER TO cdp_view_owner', relation);
+        END IF;
+        -- Also where it owns the view: the last GRANT is what pg_dump takes for the extension's own.
+        EXECUTE pg_catalog.format('GRANT SELECT ON %s TO cdp_view_owner', relation);
+    END LOOP;
+END
+$$;
 -- Who may see the schemas. Nothing else is granted to PUBLIC.
 SET LOCAL search_path = pg_catalog, pg_temp;
 

@@ -30,6 +30,7 @@ pub mod state {
     pub const CORRUPT_STATE: &str = "CD111";
     pub const SECRET: &str = "CD112";
     pub const ATTACHED_ROW: &str = "CD113";
+    pub const NAMESPACE_DENIED: &str = "CD120";
     pub const INTERNAL: &str = "CD999";
 }
 

@@ -38,9 +38,11 @@ extension_sql_file!("../sql/15_static_segments.sql", name = "static_segments", r
 extension_sql_file!("../sql/16_delivery_views.sql", name = "delivery_views", requires = ["static_segments"]);
 extension_sql_file!("../sql/17_delivery_functions.sql", name = "delivery_functions", requires = ["delivery_views"]);
 extension_sql_file!("../sql/19_flags.sql", name = "flag_functions", requires = ["delivery_functions"]);
-extension_sql_file!("../sql/22_consent.sql", name = "consent", requires = ["flag_functions"]);
+extension_sql_file!("../sql/21_namespaces.sql", name = "namespace_functions", requires = ["flag_functions"]);
+extension_sql_file!("../sql/22_consent.sql", name = "consent", requires = ["namespace_functions"]);
 extension_sql_file!("../sql/30_dump.sql", name = "dump", requires = ["consent"]);
-extension_sql_file!("../sql/40_grants.sql", name = "grants", requires = ["dump"]);
+extension_sql_file!("../sql/35_row_security.sql", name = "row_security", requires = ["dump"]);
+extension_sql_file!("../sql/40_grants.sql", name = "grants", requires = ["row_security"]);
 
 /// Called by Postgres when the library is loaded.
 #[pg_guard]

@@ -2,7 +2,7 @@
 
 use super::{namespace, required};
 use crate::error::{state, Error, Result};
-use crate::namespaces::{self, Namespace};
+use crate::namespaces::Namespace;
 use crate::pg::datum::Param;
 use crate::pg::function::{Call, Field, Returned};
 use crate::pg::spi::Spi;
@@ -155,34 +155,6 @@ pub fn drop_trait(call: &Call) -> Result<Returned> {
 
 pub fn drop_segment(call: &Call) -> Result<Returned> {
     drop(call, Defined::Segment)
-}
-
-/// `cdp.define_namespace(name, keywords, timezone, settings)`
-pub fn define_namespace(call: &Call) -> Result<Returned> {
-    let name = check_key("namespace", call.text(0).as_deref())?;
-    let keywords = call.text_array(1).unwrap_or_default();
-    let timezone = call.text(2).unwrap_or_else(|| "UTC".to_string());
-    let settings = call.jsonb(3).unwrap_or_else(|| "{}".to_string());
-    Spi::connect(false, |spi| {
-        namespaces::define(spi, &name, &keywords, &timezone, &settings)?;
-        let row = spi
-            .query(
-                "SELECT name, keywords, timezone, settings, created_at, updated_at FROM _cdp.namespaces WHERE name OPERATOR(pg_catalog.=) $1",
-                &[Param::Text(&name)],
-            )?
-            .first(|row| {
-                Ok(vec![
-                    Field::Text(row.text(0)?),
-                    Field::TextArray(row.text_array(1)),
-                    Field::Text(row.text(2)?),
-                    Field::optional_jsonb(row.optional_jsonb(3)),
-                    Field::Timestamp(row.timestamp(4)?),
-                    Field::Timestamp(row.timestamp(5)?),
-                ])
-            })?;
-        row.ok_or_else(|| crate::error::internal("a namespace was not stored"))
-    })
-    .map(Returned::Row)
 }
 
 /// `cdp.validate(expression, kind, namespace)`: what is wrong with an expression, as a row.

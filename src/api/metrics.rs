@@ -93,6 +93,7 @@ const FAMILIES: &[Family] = &[
 /// `cdp.metrics()`
 pub fn metrics(_: &Call) -> Result<Returned> {
     let text = Spi::connect(true, |spi| {
+        crate::namespaces::bindings::require_all(spi, "cdp.metrics()")?;
         let mut text = String::new();
         for family in FAMILIES {
             let samples = spi.query(family.sql, &[])?.map(|row| sample(family, row))?;

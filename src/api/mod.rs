@@ -8,19 +8,20 @@ pub mod explain;
 pub mod flags;
 pub mod ingest;
 pub mod metrics;
+pub mod namespaces;
 pub mod operate;
 pub mod read;
 pub mod segments;
 
 use crate::error::{Error, Result};
-use crate::namespaces::{self, Namespace};
+use crate::namespaces::Namespace;
 use crate::pg::function::Call;
 use crate::pg::spi::Spi;
 use std::rc::Rc;
 
 /// The namespace of a call, from its last argument.
 fn namespace(spi: &Spi, call: &Call, index: usize) -> Result<Rc<Namespace>> {
-    namespaces::find(spi, call.text(index).as_deref())
+    crate::namespaces::find(spi, call.text(index).as_deref())
 }
 
 /// An argument that has to be there.

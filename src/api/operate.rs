@@ -35,6 +35,7 @@ pub fn run_due(call: &Call) -> Result<Returned> {
     let deadline = call.i32(0).map(|seconds| Instant::now() + Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
     let is_late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
     let done = Spi::connect(false, |spi| {
+        crate::namespaces::bindings::require_all(spi, "cdp.run_due()")?;
         let mut done = 0;
         while !is_late() {
             let people =

@@ -3,6 +3,7 @@
 use super::settle::Attempt;
 use crate::error::Result;
 use crate::ingest::partitions;
+use crate::namespaces::bindings;
 use crate::pg::clock;
 use crate::pg::datum::Param;
 use crate::pg::spi::Spi;
@@ -62,17 +63,21 @@ pub fn insert(spi: &Spi, letters: &[Letter], now: Timestamp) -> Result<()> {
     Ok(())
 }
 
-/// Puts dead letters back in the queue, behind what waits there, with the message ids they had. Returns how many.
+/// Puts dead letters back in the queue, behind what waits there, with the message ids they had. Returns how many; those
+/// of namespaces that the session may not use are not there for it.
 pub fn retry(spi: &Spi, delivery_ids: &[i64]) -> Result<i64> {
     if delivery_ids.is_empty() {
         return Ok(0);
     }
+    let bounds = bindings::current(spi)?;
+    let own: Vec<i32> = bounds.iter().flat_map(|bounds| bounds.iter().map(|bound| bound.id)).collect();
     let now = clock::real();
     partitions::ensure_outbox(spi, now)?;
     let count = spi.execute(
         "WITH gone AS (
              DELETE FROM _cdp.dead_letters AS l USING _cdp.destinations AS d
              WHERE l.outbox_id OPERATOR(pg_catalog.=) ANY ($1) AND d.destination_id OPERATOR(pg_catalog.=) l.destination_id
+               AND ($3 OR l.namespace_id OPERATOR(pg_catalog.=) ANY ($4))
              RETURNING l.outbox_id, l.profile_id, l.namespace_id, l.destination_id, l.kind, l.message_id, l.payload, l.replay, l.route_id),
          messages AS (
              INSERT INTO _cdp.outbox (created_at, profile_id, namespace_id, destination_id, kind, message_id, payload, replay, route_id)
@@ -80,7 +85,12 @@ pub fn retry(spi: &Spi, delivery_ids: &[i64]) -> Result<i64> {
              RETURNING outbox_id, created_at, profile_id, namespace_id, destination_id)
          INSERT INTO _cdp.deliveries (outbox_id, created_at, profile_id, namespace_id, destination_id)
          SELECT outbox_id, created_at, profile_id, namespace_id, destination_id FROM messages",
-        &[Param::Int8Array(delivery_ids), Param::Timestamp(now)],
+        &[
+            Param::Int8Array(delivery_ids),
+            Param::Timestamp(now),
+            Param::Bool(bounds.is_none()),
+            Param::Int4Array(&own),
+        ],
     )?;
     wake::request();
     Ok(count as i64)

@@ -7,11 +7,13 @@ use crate::error::{Error, Result};
 use crate::ingest::Accepted;
 use crate::namespaces::Namespace;
 use crate::pg::clock;
+use crate::pg::datum::Param;
 use crate::pg::spi::Spi;
 use crate::traits::catalog;
 use cdp_message::{Document, Limits, Message, MessageType};
 use cdp_value::Timestamp;
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 
 /// Sends events, given as rows of `cdp.events` in JSON, to one destination or to all that want them.
 /// Returns how many messages go out.
@@ -21,8 +23,27 @@ pub fn replay(spi: &Spi, namespace: &Namespace, rows: &[Value], destination: Opt
     let catalog = catalog::current(spi, namespace)?;
     let calendar = catalog.calendar();
     let batch = rows.iter().map(accepted).collect::<Result<Vec<Accepted>>>()?;
+    refuse_foreign(spi, namespace, &batch)?;
     let occasion = Occasion::Replay { destination_id };
     routes::send_messages(spi, &catalog, &calendar, namespace, &batch, &[], clock::now()?, occasion)
+}
+
+/// The rows come from the caller, and the people they name are looked up: they have to be of the namespace.
+fn refuse_foreign(spi: &Spi, namespace: &Namespace, batch: &[Accepted]) -> Result<()> {
+    let profile_ids: Vec<i64> = batch.iter().map(|accepted| accepted.profile_id).collect();
+    let known: BTreeSet<i64> = spi
+        .query(
+            "SELECT profile_id FROM _cdp.profiles WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1) \
+                 AND namespace_id OPERATOR(pg_catalog.=) $2",
+            &[Param::Int8Array(&profile_ids), Param::Int4(namespace.id)],
+        )?
+        .map(|row| row.i64(0))?
+        .into_iter()
+        .collect();
+    match profile_ids.iter().find(|id| !known.contains(id)) {
+        Some(id) => Err(crate::identity::resolve::nobody(&id.to_string())),
+        None => Ok(()),
+    }
 }
 
 fn accepted(row: &Value) -> Result<Accepted> {

@@ -102,7 +102,7 @@ pub fn append(spi: &Spi, namespace_id: i32, batch: &[Accepted]) -> Result<()> {
         return Ok(());
     }
     partitions::ensure_events(spi, batch.iter().map(|a| a.message.timestamp))?;
-    let ids = names::ids(spi, batch.iter().filter_map(|a| a.message.event_name()))?;
+    let ids = names::ids(spi, namespace_id, batch.iter().filter_map(|a| a.message.event_name()))?;
     let event_ids = table::next_values(table::named(c"event_id_seq"), batch.len());
     let mut by_partition: BTreeMap<Option<(u32, u64)>, Vec<Row>> = BTreeMap::new();
     for (accepted, event_id) in batch.iter().zip(event_ids) {

@@ -146,7 +146,7 @@ pub fn ingest(
 
     // Others may have to wait for whoever makes a partition or an event name; so nothing else is held yet.
     partitions::ensure_events(spi, arrived.iter().map(|a| a.message.timestamp))?;
-    names::ids(spi, arrived.iter().filter_map(|a| a.message.event_name()))?;
+    names::ids(spi, namespace.id, arrived.iter().filter_map(|a| a.message.event_name()))?;
     let ids: Vec<&str> = arrived.iter().map(|a| a.message_id.as_str()).collect();
     let mut new = dedup::take(spi, namespace.id, &ids)?.into_iter();
     arrived.retain(|_| new.next().unwrap_or(false));

@@ -7,7 +7,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 
 thread_local! {
-    static IDS: RefCell<HashMap<String, i32>> = RefCell::new(HashMap::new());
+    /// By namespace, those that were seen in it.
+    static IDS: RefCell<HashMap<i32, HashMap<String, i32>>> = RefCell::new(HashMap::new());
 }
 
 /// More names than this are not remembered by a session: someone puts ids into event names.
@@ -18,14 +19,15 @@ pub fn forget() {
     IDS.with_borrow_mut(HashMap::clear);
 }
 
-/// The ids of these names, making those that are new.
-pub fn ids<'a>(spi: &Spi, names: impl Iterator<Item = &'a str>) -> Result<HashMap<&'a str, i32>> {
+/// The ids of these names, making those that are new, in the database or in the namespace.
+pub fn ids<'a>(spi: &Spi, namespace_id: i32, names: impl Iterator<Item = &'a str>) -> Result<HashMap<&'a str, i32>> {
     let wanted: BTreeSet<&str> = names.collect();
     let mut found = HashMap::with_capacity(wanted.len());
     let mut unknown = Vec::new();
     IDS.with_borrow(|ids| {
+        let ids = ids.get(&namespace_id);
         for name in wanted {
-            match ids.get(name) {
+            match ids.and_then(|ids| ids.get(name)) {
                 Some(id) => {
                     found.insert(name, *id);
                 }
@@ -47,11 +49,19 @@ pub fn ids<'a>(spi: &Spi, names: impl Iterator<Item = &'a str>) -> Result<HashMa
             let id = known.get(name).ok_or_else(|| internal(format!("no id for event name \"{name}\"")))?;
             found.insert(name, *id);
         }
+        let mut seen: Vec<i32> = known.values().copied().collect();
+        seen.sort_unstable();
+        spi.execute(
+            "INSERT INTO _cdp.namespace_event_names (namespace_id, event_name_id) \
+             SELECT $1, n FROM pg_catalog.unnest($2) AS n ON CONFLICT DO NOTHING",
+            &[Param::Int4(namespace_id), Param::Int4Array(&seen)],
+        )?;
         IDS.with_borrow_mut(|ids| {
-            if ids.len() + known.len() > MOST_REMEMBERED {
+            let remembered: usize = ids.values().map(HashMap::len).sum();
+            if remembered + known.len() > MOST_REMEMBERED {
                 ids.clear();
             }
-            ids.extend(known);
+            ids.entry(namespace_id).or_default().extend(known);
         });
     }
     Ok(found)

@@ -20,7 +20,17 @@ pub fn generation() -> u64 {
 /// Registers the callback; called once, when the library is loaded.
 pub fn register() {
     // SAFETY: the callback lives as long as the library, which is never unloaded.
-    unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(at_invalidation), Datum::from(0)) };
+    unsafe {
+        pg_sys::CacheRegisterRelcacheCallback(Some(at_invalidation), Datum::from(0));
+        // Which namespace a role is bound to depends on what it is and what it inherits from.
+        for cache in [pg_sys::SysCacheIdentifier::AUTHOID, pg_sys::SysCacheIdentifier::AUTHMEMROLEMEM] {
+            pg_sys::CacheRegisterSyscacheCallback(cache as i32, Some(at_change_of_roles), Datum::from(0));
+        }
+    }
+}
+
+unsafe extern "C-unwind" fn at_change_of_roles(_: Datum, _: i32, _: u32) {
+    GENERATION.set(GENERATION.get().wrapping_add(1));
 }
 
 // Which relation it was is not looked at: finding out would need a catalog access, and definitions

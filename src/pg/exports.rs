@@ -60,7 +60,11 @@ functions! {
     cdp_define_trait, pg_finfo_cdp_define_trait => crate::api::define::define_trait;
     cdp_define_segment, pg_finfo_cdp_define_segment => crate::api::define::define_segment;
     cdp_define_audience, pg_finfo_cdp_define_audience => crate::api::define::define_audience;
-    cdp_define_namespace, pg_finfo_cdp_define_namespace => crate::api::define::define_namespace;
+    cdp_define_namespace, pg_finfo_cdp_define_namespace => crate::api::namespaces::define_namespace;
+    cdp_current_namespace, pg_finfo_cdp_current_namespace => crate::api::namespaces::current_namespace;
+    cdp_bound_namespaces, pg_finfo_cdp_bound_namespaces => crate::api::namespaces::bound_namespaces;
+    cdp_bind_role, pg_finfo_cdp_bind_role => crate::api::namespaces::bind_role;
+    cdp_unbind_role, pg_finfo_cdp_unbind_role => crate::api::namespaces::unbind_role;
     cdp_drop_trait, pg_finfo_cdp_drop_trait => crate::api::define::drop_trait;
     cdp_drop_segment, pg_finfo_cdp_drop_segment => crate::api::define::drop_segment;
     cdp_validate, pg_finfo_cdp_validate => crate::api::define::validate;

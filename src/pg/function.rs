@@ -27,6 +27,7 @@ pub enum Field {
     /// JSON text that becomes a jsonb.
     Jsonb(String),
     TextArray(Vec<String>),
+    Int4Array(Vec<i32>),
     Int8Array(Vec<i64>),
 }
 
@@ -63,6 +64,7 @@ impl Field {
                 let texts: Vec<&str> = v.iter().map(String::as_str).collect();
                 Param::TextArray(&texts).datum()
             }
+            Field::Int4Array(v) => Param::Int4Array(v).datum(),
             Field::Int8Array(v) => Param::Int8Array(v).datum(),
         }
     }

@@ -1,5 +1,6 @@
 //! Running what a user wrote: with that user's rights, for a limited time, and without harm when it fails.
 
+use super::session;
 use super::worker::caught;
 use crate::error::{state, Error, Result};
 use pgrx::pg_sys;
@@ -49,7 +50,10 @@ pub fn as_role_with_id<T>(role_id: u32, body: impl FnOnce() -> Result<T>) -> Res
             pg_sys::GetUserIdAndSecContext(&mut user, &mut security);
             let restricted = pg_sys::SECURITY_RESTRICTED_OPERATION | pg_sys::SECURITY_LOCAL_USERID_CHANGE;
             pg_sys::SetUserIdAndSecContext(pg_sys::Oid::from(role_id), security | restricted as i32);
-            let outcome = body();
+            let outcome = {
+                let _acting = session::act_for(pg_sys::Oid::from(role_id));
+                body()
+            };
             pg_sys::SetUserIdAndSecContext(user, security);
             outcome
         }

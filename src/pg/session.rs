@@ -1,7 +1,12 @@
 //! What the session and the server are: isolation, recovery, names.
 
-use pgrx::pg_sys;
+use pgrx::pg_sys::{self, Oid};
+use std::cell::Cell;
 use std::ffi::CStr;
+
+thread_local! {
+    static ACTING: Cell<Oid> = const { Cell::new(pg_sys::InvalidOid) };
+}
 
 /// Whether one snapshot serves the whole transaction (REPEATABLE READ and SERIALIZABLE).
 pub fn has_transaction_snapshot() -> bool {
@@ -19,6 +24,45 @@ pub fn outer_role() -> String {
         }
         CStr::from_ptr(name).to_string_lossy().into_owned()
     }
+}
+
+/// On whose behalf the session acts: the role that logged in, the one of SET ROLE, and the one whose function a
+/// worker runs (0: none). Functions that run with their owner's rights change none of them.
+pub fn roles() -> [u32; 3] {
+    // SAFETY: reads globals of the backend, set before any statement runs.
+    unsafe { [pg_sys::GetSessionUserId().into(), pg_sys::GetOuterUserId().into(), ACTING.get().into()] }
+}
+
+/// While it is held, the session acts on behalf of a role. Put back also when an error unwinds.
+pub(super) struct ActingFor(Oid);
+
+impl Drop for ActingFor {
+    fn drop(&mut self) {
+        ACTING.set(self.0);
+    }
+}
+
+/// Says on behalf of which role a function is run.
+pub(super) fn act_for(role: Oid) -> ActingFor {
+    ActingFor(ACTING.replace(role))
+}
+
+/// Whether a role may do everything anyway.
+pub fn is_superuser(role: u32) -> bool {
+    // SAFETY: inside a transaction; a role that is gone is none.
+    unsafe { pg_sys::superuser_arg(Oid::from(role)) }
+}
+
+/// Whether `member` has the rights of `role`, being it or inheriting from it.
+pub fn has_rights_of(member: u32, role: u32) -> bool {
+    // SAFETY: inside a transaction; roles that are gone have no members.
+    unsafe { pg_sys::has_privs_of_role(Oid::from(member), Oid::from(role)) }
+}
+
+/// Whether a parallel plan runs, in which no snapshot but the plan's can be used.
+pub fn is_in_parallel_mode() -> bool {
+    // SAFETY: reads the state of the transaction.
+    unsafe { pg_sys::IsInParallelMode() }
 }
 
 /// The name of the database of this session.

@@ -31,12 +31,14 @@ enum View {
 }
 
 /// Keeps the planner to index look-ups while cdp's own statements run: their plans are kept for the life of
-/// the session, and one made while a table was still empty must not scan it when it has grown.
+/// the session, and one made while a table was still empty must not scan it when it has grown. A small table without
+/// an index is scanned all the same, at a cost that would have the plan compiled each time: so no JIT.
 struct IndexPlans {
     seqscan: bool,
     nestloop: bool,
     hashjoin: bool,
     mergejoin: bool,
+    jit: bool,
 }
 
 impl IndexPlans {
@@ -49,11 +51,13 @@ impl IndexPlans {
                 nestloop: pg_sys::enable_nestloop,
                 hashjoin: pg_sys::enable_hashjoin,
                 mergejoin: pg_sys::enable_mergejoin,
+                jit: pg_sys::jit_enabled,
             };
             pg_sys::enable_seqscan = false;
             pg_sys::enable_nestloop = !hashed;
             pg_sys::enable_hashjoin = hashed;
             pg_sys::enable_mergejoin = false;
+            pg_sys::jit_enabled = false;
             before
         }
     }
@@ -87,6 +91,7 @@ impl Drop for IndexPlans {
             pg_sys::enable_nestloop = self.nestloop;
             pg_sys::enable_hashjoin = self.hashjoin;
             pg_sys::enable_mergejoin = self.mergejoin;
+            pg_sys::jit_enabled = self.jit;
         }
     }
 }

@@ -70,6 +70,7 @@ unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _: *mut c_voi
             crate::ingest::names::forget();
             crate::identity::kinds::forget();
             crate::governance::suppression::forget();
+            crate::namespaces::bindings::forget();
             super::wake::forget();
         }
         pg_sys::XactEvent::XACT_EVENT_PREPARE => super::wake::forget(),
@@ -89,5 +90,6 @@ unsafe extern "C-unwind" fn at_subtransaction_end(
         crate::ingest::names::forget();
         crate::identity::kinds::forget();
         crate::governance::suppression::forget();
+        crate::namespaces::bindings::forget();
     }
 }

@@ -65,9 +65,15 @@ pub fn expression_error(error: &ExprError) -> Error {
     }
 }
 
-/// Names of events that were seen, for suggestions; definitions are rare enough to ask each time.
-pub fn event_names(spi: &Spi) -> Result<Vec<String>> {
-    spi.query("SELECT name FROM _cdp.event_names ORDER BY event_name_id LIMIT 10000", &[])?.map(|row| row.text(0))
+/// Names of events that were seen in a namespace, for suggestions; definitions are rare enough to ask each time.
+pub fn event_names(spi: &Spi, namespace_id: i32) -> Result<Vec<String>> {
+    spi.query(
+        "SELECT d.name FROM _cdp.namespace_event_names AS s \
+         JOIN _cdp.event_names AS d ON d.event_name_id OPERATOR(pg_catalog.=) s.event_name_id \
+         WHERE s.namespace_id OPERATOR(pg_catalog.=) $1 ORDER BY s.event_name_id LIMIT 10000",
+        &[Param::Int4(namespace_id)],
+    )?
+    .map(|row| row.text(0))
 }
 
 /// Parses and checks an expression against what is defined.
@@ -78,7 +84,7 @@ pub fn check(
     key: Option<&str>,
     text: &str,
 ) -> std::result::Result<Checked, ExprOrError> {
-    let names = catalog.names(event_names(spi).map_err(ExprOrError::Error)?);
+    let names = catalog.names(event_names(spi, catalog.namespace_id).map_err(ExprOrError::Error)?);
     cdp_expr::check(text, what.kind(), key, &names).map_err(ExprOrError::Expr)
 }
 
@@ -90,7 +96,7 @@ pub fn check_expression(
     key: Option<&str>,
     expr: &Expr,
 ) -> std::result::Result<Checked, ExprOrError> {
-    let names = catalog.names(event_names(spi).map_err(ExprOrError::Error)?);
+    let names = catalog.names(event_names(spi, catalog.namespace_id).map_err(ExprOrError::Error)?);
     cdp_expr::resolve(expr, what.kind(), key, &names).map_err(ExprOrError::Expr)
 }
 

@@ -2,7 +2,9 @@
 
 use crate::error::Result;
 use crate::guc;
+use crate::namespaces::bindings::{self, Bound};
 use crate::pg::clock;
+use crate::pg::datum::Param;
 use crate::pg::guard::warn;
 use crate::pg::session;
 use crate::pg::shared::{self, Role};
@@ -40,12 +42,16 @@ pub fn announce() {
     }
 }
 
-/// Component, whether it is well, and why. Works on a standby.
+/// Component, whether it is well, and why: of the session's own namespaces only if its role is bound. Works on a
+/// standby.
 pub fn health(spi: &Spi) -> Result<Vec<(String, bool, String)>> {
     let mut rows = vec![preload(), database()];
     rows.extend(Role::ALL.map(worker));
-    rows.push(backlog(spi)?);
-    rows.extend(destinations(spi)?);
+    let bounds = bindings::current(spi)?;
+    if bounds.is_none() {
+        rows.push(backlog(spi)?);
+    }
+    rows.extend(destinations(spi, bounds.as_deref())?);
     Ok(rows)
 }
 
@@ -112,14 +118,16 @@ fn backlog(spi: &Spi) -> Result<(String, bool, String)> {
     Ok(row("deliveries", age <= OLD_SECONDS, detail))
 }
 
-fn destinations(spi: &Spi) -> Result<Vec<(String, bool, String)>> {
+fn destinations(spi: &Spi, bounds: Option<&[Bound]>) -> Result<Vec<(String, bool, String)>> {
+    let own: Vec<i32> = bounds.unwrap_or_default().iter().map(|bound| bound.id).collect();
     spi.query(
         "SELECT n.name, d.key, d.enabled, d.paused_at, d.paused_reason, s.last_error, s.last_error_at, s.last_delivered_at
          FROM _cdp.destinations AS d
          JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) d.namespace_id
          LEFT JOIN _cdp.destination_statistics AS s ON s.destination_id OPERATOR(pg_catalog.=) d.destination_id
+         WHERE $1 OR d.namespace_id OPERATOR(pg_catalog.=) ANY ($2)
          ORDER BY d.namespace_id, d.key",
-        &[],
+        &[Param::Bool(bounds.is_none()), Param::Int4Array(&own)],
     )?
     .map(|found| {
         let (namespace, key) = (found.text(0)?, found.text(1)?);

@@ -120,3 +120,9 @@ pub fn release_orphans(spi: &Spi, limit: i64) -> Result<bool> {
     }
     Ok(released as i64 >= limit)
 }
+
+/// Forgets to which namespace roles were bound that are gone.
+pub fn forget_dropped_roles(spi: &Spi, _limit: i64) -> Result<bool> {
+    crate::namespaces::bindings::forget_dropped_roles(spi)?;
+    Ok(false)
+}

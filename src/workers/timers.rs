@@ -46,6 +46,7 @@ const TASKS: [Task; 10] = [
     ),
     task("removing routes", c"cdp: remove routes", minutes::<60>, 1, maintenance::remove_dropped_routes),
     task("releasing messages", c"cdp: release messages", minutes::<1>, 1_000, maintenance::release_orphans),
+    task("forgetting dropped roles", c"cdp: forget dropped roles", minutes::<10>, 1, maintenance::forget_dropped_roles),
 ];
 
 fn minutes<const N: u64>() -> Duration {

@@ -1,7 +1,9 @@
 //! Namespaces: which one a call is for, and its time zone.
 
+pub mod bindings;
+pub mod define;
+
 use crate::error::{unknown_key, Error, Result};
-use crate::guc;
 use crate::pg::cache;
 use crate::pg::datum::Param;
 use crate::pg::spi::Spi;
@@ -41,13 +43,10 @@ thread_local! {
     static NAMESPACES: RefCell<Remembered> = RefCell::new(Remembered { generation: 0, by_name: HashMap::new() });
 }
 
-/// The namespace a call names, else the one of the session, else the default.
+/// The namespace a call names, else the one of the session, else the one its role is bound to, else the default.
+/// Refused when the role is bound to others. What cdp does of itself uses [`by_name`] and [`by_id`].
 pub fn find(spi: &Spi, argument: Option<&str>) -> Result<Rc<Namespace>> {
-    let name = match argument {
-        Some(name) => name.to_string(),
-        None => guc::namespace().unwrap_or_else(|| DEFAULT.to_string()),
-    };
-    by_name(spi, &name)
+    by_name(spi, &bindings::choose(spi, argument)?)
 }
 
 /// The namespace with this name.
@@ -105,55 +104,4 @@ fn unknown(spi: &Spi, name: &str) -> Error {
         error = error.hint("Make it with cdp.define_namespace, or set cdp.namespace.");
     }
     error
-}
-
-/// Makes or changes a namespace.
-pub fn define(spi: &Spi, name: &str, keywords: &[String], timezone: &str, settings: &str) -> Result<()> {
-    use crate::error::state;
-    if Zoned::new(timezone).is_none() {
-        return Err(Error::new(
-            state::INVALID_DEFINITION,
-            format!("\"{}\" is no time zone", crate::error::cut(timezone)),
-        )
-        .hint("Use a name of the IANA database, for example Europe/Berlin."));
-    }
-    let parsed = crate::ingest::stored::json(settings).filter(serde_json::Value::is_object).ok_or_else(|| {
-        Error::new(state::INVALID_DEFINITION, "the settings of a namespace are a JSON object").hint("For example '{}'.")
-    })?;
-    crate::identity::settings::Settings::read(&parsed)?;
-    let keywords: Vec<&str> = keywords.iter().map(String::as_str).collect();
-    let parameters = [Param::Text(name), Param::TextArray(&keywords), Param::Text(timezone), Param::Jsonb(settings)];
-    let before = by_name_if_known(spi, name)?;
-    if name == DEFAULT {
-        spi.execute(
-            "INSERT INTO _cdp.namespaces (namespace_id, name, keywords, timezone, settings) VALUES (1, $1, $2, $3, $4) \
-             ON CONFLICT (namespace_id) DO UPDATE SET keywords = EXCLUDED.keywords, timezone = EXCLUDED.timezone, \
-                 settings = EXCLUDED.settings, updated_at = pg_catalog.now()",
-            &parameters,
-        )?;
-    } else {
-        spi.execute(
-            "INSERT INTO _cdp.namespaces (name, keywords, timezone, settings) VALUES ($1, $2, $3, $4) \
-             ON CONFLICT (name) DO UPDATE SET keywords = EXCLUDED.keywords, timezone = EXCLUDED.timezone, \
-                 settings = EXCLUDED.settings, updated_at = pg_catalog.now()",
-            &parameters,
-        )?;
-    }
-    crate::traits::catalog::invalidate(spi)?;
-    // Days of another time zone are other days: everything that counts them is computed again.
-    if let Some(before) = before.filter(|before| before.timezone != timezone) {
-        crate::traits::define::change_timezone(spi, &*by_id(spi, before.id)?)?;
-    }
-    Ok(())
-}
-
-fn by_name_if_known(spi: &Spi, name: &str) -> Result<Option<Rc<Namespace>>> {
-    let exists = spi
-        .query("SELECT 1 FROM _cdp.namespaces WHERE name OPERATOR(pg_catalog.=) $1", &[Param::Text(name)])?
-        .processed
-        > 0;
-    if exists || name == DEFAULT {
-        return by_name(spi, name).map(Some);
-    }
-    Ok(None)
 }
