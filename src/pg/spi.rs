@@ -73,11 +73,13 @@ impl IndexPlans {
                 nestloop: pg_sys::enable_nestloop,
                 hashjoin: pg_sys::enable_hashjoin,
                 mergejoin: pg_sys::enable_mergejoin,
+                jit: pg_sys::jit_enabled,
             };
             pg_sys::enable_seqscan = self.seqscan;
             pg_sys::enable_nestloop = self.nestloop;
             pg_sys::enable_hashjoin = self.hashjoin;
             pg_sys::enable_mergejoin = self.mergejoin;
+            pg_sys::jit_enabled = self.jit;
             now
         }
     }
