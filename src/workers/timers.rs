@@ -29,7 +29,7 @@ const fn task(name: &'static str, activity: &'static CStr, every: fn() -> Durati
     Task { name, activity, every, limit, step }
 }
 
-const TASKS: [Task; 10] = [
+const TASKS: &[Task] = &[
     task("folding in what waits", c"cdp: fold in what waits", guc::timer_interval, 1_000, fold_pending),
     task("what time changes", c"cdp: change what time changes", guc::timer_interval, 1_000, run_due),
     task("computing definitions anew", c"cdp: compute definitions anew", guc::timer_interval, 1_000, sweep),
