@@ -126,11 +126,13 @@ impl<'a> Writer<'a> {
         let values: Vec<&str> = wanted.iter().map(|w| w.0).collect();
         let kinds: Vec<i32> = wanted.iter().map(|w| w.1).collect();
         let mut known = Known { snapshot: Snapshot::new(), slots: HashMap::new() };
+        // Plus nothing, so that only the index that begins with the value will do: planned while there was one
+        // person, the look-up went through the other one from end to end for each value of a first import.
         let mut rows = self.spi.query_known(
             "SELECT w.kind_id, w.value, i.profile_id \
              FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) AS w (value, kind_id) \
              CROSS JOIN LATERAL (SELECT i.profile_id FROM _cdp.identifiers AS i WHERE i.namespace_id OPERATOR(pg_catalog.=) $1 \
-                  AND i.value OPERATOR(pg_catalog.=) w.value AND i.kind_id OPERATOR(pg_catalog.=) w.kind_id OFFSET 0) AS i",
+                  AND i.value OPERATOR(pg_catalog.=) w.value AND (i.kind_id OPERATOR(pg_catalog.+) 0) OPERATOR(pg_catalog.=) w.kind_id OFFSET 0) AS i",
             &[Param::Int4(self.namespace.id), Param::TextArray(&values), Param::Int4Array(&kinds)],
         )?;
         while rows.advance() {
