@@ -122,6 +122,45 @@ GRANT EXECUTE ON FUNCTION cdp.evaluate(text, text, text) TO cdp_reader;
 GRANT EXECUTE ON FUNCTION cdp.evaluate(text, text, text) TO cdp_writer;
 GRANT EXECUTE ON FUNCTION cdp.evaluate(text, text, text) TO cdp_admin;
 
+-- What compiled statements call: the same on every installation, whatever the database's locale.
+CREATE FUNCTION _cdp.lower_text("text" text) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'cdp_lower_text';
+COMMENT ON FUNCTION _cdp.lower_text(text) IS 'The text in lower case, by Unicode';
+REVOKE ALL ON FUNCTION _cdp.lower_text(text) FROM PUBLIC;
+CREATE FUNCTION _cdp.upper_text("text" text) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'cdp_upper_text';
+COMMENT ON FUNCTION _cdp.upper_text(text) IS 'The text in upper case, by Unicode';
+REVOKE ALL ON FUNCTION _cdp.upper_text(text) FROM PUBLIC;
+CREATE FUNCTION _cdp.text_matches("text" text, pattern text) RETURNS boolean
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'cdp_text_matches';
+COMMENT ON FUNCTION _cdp.text_matches(text, text) IS 'Whether a regular expression occurs in a text';
+REVOKE ALL ON FUNCTION _cdp.text_matches(text, text) FROM PUBLIC;
+CREATE FUNCTION _cdp.text_to_instant("text" text) RETURNS timestamptz
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'cdp_text_to_instant';
+COMMENT ON FUNCTION _cdp.text_to_instant(text) IS 'The instant that an ISO 8601 text stands for';
+REVOKE ALL ON FUNCTION _cdp.text_to_instant(text) FROM PUBLIC;
+CREATE FUNCTION _cdp.value_order(value jsonb) RETURNS bytea
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'cdp_value_order';
+COMMENT ON FUNCTION _cdp.value_order(jsonb) IS 'Bytes that sort as values of expressions do';
+REVOKE ALL ON FUNCTION _cdp.value_order(jsonb) FROM PUBLIC;
+CREATE FUNCTION _cdp.value_is_listable(value jsonb) RETURNS boolean
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'cdp_value_is_listable';
+COMMENT ON FUNCTION _cdp.value_is_listable(jsonb) IS 'Whether top and list consider a value';
+REVOKE ALL ON FUNCTION _cdp.value_is_listable(jsonb) FROM PUBLIC;
+
+CREATE FUNCTION _cdp.compiled_values(expression text, namespace text DEFAULT NULL) RETURNS TABLE (profile_id bigint, value jsonb)
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_compiled_values';
+COMMENT ON FUNCTION _cdp.compiled_values(text, text) IS 'The value of an expression for everybody, by one statement over all events; no rows for what only a person''s state answers';
+REVOKE ALL ON FUNCTION _cdp.compiled_values(text, text) FROM PUBLIC;
+
 CREATE FUNCTION cdp.preview(
     rule text,
     namespace text DEFAULT NULL

@@ -2,6 +2,7 @@
 
 pub mod attach;
 pub mod consent;
+pub mod compiled;
 pub mod define;
 pub mod destinations;
 pub mod explain;

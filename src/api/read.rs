@@ -13,7 +13,7 @@ use crate::traits::catalog::{self, Catalog, Definition};
 use crate::traits::context::PersonContext;
 use crate::traits::edges::{self, Edges};
 use crate::traits::person::Person;
-use crate::traits::{backfill, define};
+use crate::traits::{backfill, define, set_based};
 use cdp_value::{Timestamp, Value};
 use std::rc::Rc;
 
@@ -331,32 +331,31 @@ pub fn preview(call: &Call) -> Result<Returned> {
         let namespace = namespace(spi, call, 1)?;
         let catalog = catalog::current(spi, &namespace)?;
         let checked = define::check(spi, &catalog, define::Defined::Segment, None, &text).map_err(Error::from)?;
-        let mut members = 0i64;
-        let mut profiles = 0i64;
-        let mut sample = Vec::new();
-        let mut after = 0;
-        loop {
-            let ids = spi
-                .query(
-                    "SELECT profile_id FROM _cdp.profiles WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND profile_id OPERATOR(pg_catalog.>) $2 \
-                         AND merged_into IS NULL ORDER BY profile_id LIMIT 1000",
-                    &[Param::Int4(namespace.id), Param::Int8(after)],
-                )?
-                .map(|row| row.i64(0))?;
-            let Some(last) = ids.last() else { break };
-            after = *last;
-            profiles += ids.len() as i64;
-            for (profile_id, value) in backfill::evaluate_once(spi, &catalog, &checked.expr, &ids)? {
-                if value == Value::Bool(true) {
-                    members += 1;
-                    if sample.len() < SAMPLE {
-                        sample.push(profile_id);
-                    }
-                }
-            }
-            crate::pg::session::check_for_interrupts();
-        }
-        Ok(vec![vec![Field::Int8(members), Field::Int8(profiles), Field::Int8Array(sample)]])
+        let found = set_based::count(spi, &namespace, &catalog, &checked.expr, clock::now()?, SAMPLE)?;
+        let profiles = spi
+            .query(
+                "SELECT pg_catalog.count(*) FROM _cdp.profiles WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND merged_into IS NULL",
+                &[Param::Int4(namespace.id)],
+            )?
+            .first(|row| row.i64(0))?;
+        Ok(vec![vec![Field::Int8(found.members), Field::Int8(profiles.unwrap_or(0)), Field::Int8Array(found.sample)]])
+    })
+    .map(Returned::Rows)
+}
+
+/// `_cdp.compiled_values(expression, namespace)`: the value for everybody, by one statement.
+pub fn compiled_values(call: &Call) -> Result<Returned> {
+    let text = required(call, 0, "expression")?;
+    Spi::connect(true, |spi| {
+        let namespace = namespace(spi, call, 1)?;
+        let catalog = catalog::current(spi, &namespace)?;
+        let checked = define::check(spi, &catalog, define::Defined::Trait, None, &text).map_err(Error::from)?;
+        let values = set_based::values(spi, &namespace, &catalog, &checked.expr, clock::now()?)?;
+        Ok(values
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(id, v)| vec![Field::Int8(id), Field::optional_jsonb(v)])
+            .collect())
     })
     .map(Returned::Rows)
 }

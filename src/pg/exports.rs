@@ -42,6 +42,13 @@ functions! {
     cdp_history, pg_finfo_cdp_history => crate::api::read::history;
     cdp_evaluate, pg_finfo_cdp_evaluate => crate::api::read::evaluate;
     cdp_preview, pg_finfo_cdp_preview => crate::api::read::preview;
+    cdp_compiled_values, pg_finfo_cdp_compiled_values => crate::api::read::compiled_values;
+    cdp_lower_text, pg_finfo_cdp_lower_text => crate::api::compiled::lower_text;
+    cdp_upper_text, pg_finfo_cdp_upper_text => crate::api::compiled::upper_text;
+    cdp_text_matches, pg_finfo_cdp_text_matches => crate::api::compiled::text_matches;
+    cdp_text_to_instant, pg_finfo_cdp_text_to_instant => crate::api::compiled::text_to_instant;
+    cdp_value_order, pg_finfo_cdp_value_order => crate::api::compiled::value_order;
+    cdp_value_is_listable, pg_finfo_cdp_value_is_listable => crate::api::compiled::value_is_listable;
     cdp_track, pg_finfo_cdp_track => crate::api::ingest::track;
     cdp_identify, pg_finfo_cdp_identify => crate::api::ingest::identify;
     cdp_page, pg_finfo_cdp_page => crate::api::ingest::page;

@@ -29,6 +29,7 @@ pub enum Field {
     TextArray(Vec<String>),
     Int4Array(Vec<i32>),
     Int8Array(Vec<i64>),
+    Bytes(Vec<u8>),
 }
 
 impl Field {
@@ -66,6 +67,7 @@ impl Field {
             }
             Field::Int4Array(v) => Param::Int4Array(v).datum(),
             Field::Int8Array(v) => Param::Int8Array(v).datum(),
+            Field::Bytes(v) => Param::Bytes(v).datum(),
         }
     }
 }

@@ -281,15 +281,7 @@ pub fn unsettled(spi: &Spi, namespace: &Namespace, version: i32, now: Timestamp)
         .map(|row| row.i64(0))?
         .into_iter()
         .collect();
-    ids.extend(
-        spi.query(
-            "SELECT COALESCE(p.merged_into, p.profile_id) FROM _cdp.pending_folds AS f \
-             CROSS JOIN LATERAL (SELECT merged_into, profile_id FROM _cdp.profiles AS p \
-                 WHERE p.profile_id OPERATOR(pg_catalog.=) f.profile_id OFFSET 0) AS p WHERE f.namespace_id OPERATOR(pg_catalog.=) $1",
-            &[id],
-        )?
-        .map(|row| row.i64(0))?,
-    );
+    ids.extend(pending_people(spi, namespace.id)?);
     ids.extend(groups::unsettled(spi, namespace.id)?);
     ids.extend(lists::unsettled(spi, namespace.id)?);
     let sweeping =
@@ -305,6 +297,43 @@ pub fn unsettled(spi: &Spi, namespace: &Namespace, version: i32, now: Timestamp)
         );
     }
     Ok(ids.into_iter().collect())
+}
+
+/// People with something that another transaction left to be folded in.
+pub fn pending_people(spi: &Spi, namespace_id: i32) -> Result<Vec<i64>> {
+    spi.query(
+        "SELECT DISTINCT COALESCE(p.merged_into, p.profile_id) FROM _cdp.pending_folds AS f \
+         CROSS JOIN LATERAL (SELECT merged_into, profile_id FROM _cdp.profiles AS p \
+             WHERE p.profile_id OPERATOR(pg_catalog.=) f.profile_id OFFSET 0) AS p WHERE f.namespace_id OPERATOR(pg_catalog.=) $1",
+        &[Param::Int4(namespace_id)],
+    )?
+    .map(|row| row.i64(0))
+}
+
+/// As [`evaluate_once`], for everybody of a namespace.
+pub fn evaluate_everybody(
+    spi: &Spi,
+    namespace: &Namespace,
+    catalog: &Catalog,
+    expression: &Expr,
+    mut each: impl FnMut(i64, Value),
+) -> Result<()> {
+    let mut after = 0;
+    loop {
+        let ids = spi
+            .query(
+                "SELECT profile_id FROM _cdp.profiles WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND profile_id OPERATOR(pg_catalog.>) $2 \
+                     AND merged_into IS NULL ORDER BY profile_id LIMIT $3",
+                &[Param::Int4(namespace.id), Param::Int8(after), Param::Int8(CHUNK as i64)],
+            )?
+            .map(|row| row.i64(0))?;
+        let Some(last) = ids.last() else { return Ok(()) };
+        after = *last;
+        for (profile_id, value) in evaluate_once(spi, catalog, expression, &ids)? {
+            each(profile_id, value);
+        }
+        crate::pg::session::check_for_interrupts();
+    }
 }
 
 /// The value of an expression that is not stored, for some people, computed from their events where no slot

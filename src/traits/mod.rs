@@ -10,6 +10,7 @@ pub mod engine;
 pub mod evaluate;
 pub mod pending;
 pub mod person;
+pub mod set_based;
 pub mod settle;
 pub mod slots;
 pub mod timers;

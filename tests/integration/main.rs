@@ -2,6 +2,7 @@
 //! `make test-integration FILTER=lifecycle`.
 
 mod cdnow;
+mod compiled;
 mod container;
 mod crash;
 mod delivery;

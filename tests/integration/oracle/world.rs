@@ -802,6 +802,20 @@ impl<'a> World<'a> {
             let wrong = self.execute(&sql, self.clock);
             self.must_be_none(wrong, "single values");
         }
+        if self.random.percent(12) {
+            let sql = format!(
+                "WITH expected AS MATERIALIZED ({}), \
+                 asked AS MATERIALIZED (SELECT DISTINCT key, is_segment FROM expected), \
+                 compiled AS MATERIALIZED (SELECT a.key, a.is_segment, v.profile_id, v.value FROM asked AS a CROSS JOIN LATERAL _cdp.compiled_values( \
+                     format('%s(\"%s\")', CASE WHEN a.is_segment THEN 'segment' ELSE 'trait' END, a.key), $3) AS v) \
+                 SELECT c.profile_id, c.key, e.value, c.value FROM expected AS e \
+                 JOIN compiled AS c ON c.profile_id = e.profile_id AND c.key = e.key AND c.is_segment = e.is_segment \
+                 WHERE e.value IS DISTINCT FROM c.value ORDER BY 2, 1",
+                self.expected()
+            );
+            let wrong = self.execute(&sql, self.clock);
+            self.must_be_none(wrong, "compiled values");
+        }
     }
 
     #[track_caller]
