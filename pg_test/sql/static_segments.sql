@@ -70,5 +70,3 @@ SELECT * FROM cdp.segment_overlap('vip', 'vipp');
 \set VERBOSITY default
 SELECT cdp.drop_trait('treatment'), cdp.drop_segment('vip_pro'), cdp.drop_segment('vip');
 SELECT count(*) FROM cdp.segment_lists;
-SELECT cdp.run_due() >= 0 AS ran;
-SELECT count(*) FROM _cdp.list_changes;

@@ -1,8 +1,8 @@
 //! The functions that SQL sees: read the arguments, call the module that does the work, shape the result.
 
 pub mod attach;
-pub mod consent;
 pub mod compiled;
+pub mod consent;
 pub mod define;
 pub mod destinations;
 pub mod explain;

@@ -15,6 +15,9 @@ use cdp_expr::Expr;
 use cdp_value::{AggregateFunction, Timestamp, Value};
 use std::collections::BTreeSet;
 
+/// A profile and a value as JSON text; None for null.
+pub type PersonValue = (i64, Option<String>);
+
 /// How many people a condition has.
 #[derive(Default)]
 pub struct Matching {
@@ -158,22 +161,21 @@ pub fn count(
     Ok(matching)
 }
 
-/// The value of an expression for everybody, by a compiled statement; None when there is none for it. A value is JSON
-/// text, and null is None.
+/// The value of an expression for everybody, by a compiled statement; None when there is none for it.
 pub fn values(
     spi: &Spi,
     namespace: &Namespace,
     catalog: &Catalog,
     expression: &Expr,
     at: Timestamp,
-) -> Result<Option<Vec<(i64, Option<String>)>>> {
+) -> Result<Option<Vec<PersonValue>>> {
     let inlined = expression.inline(&catalog.names(Vec::new()));
     if !is_exact(&inlined) {
         return Ok(None);
     }
     let Some(statement) = compiled(spi, namespace, &inlined, compile)? else { return Ok(None) };
     let waiting = waiting(spi, namespace)?;
-    let mut values: Vec<(i64, Option<String>)> = backfill::evaluate_once(spi, catalog, expression, &waiting)?
+    let mut values: Vec<PersonValue> = backfill::evaluate_once(spi, catalog, expression, &waiting)?
         .into_iter()
         .map(|(id, value)| (id, (!value.is_null()).then(|| value.to_json().to_string())))
         .collect();
