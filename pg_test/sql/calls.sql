@@ -23,3 +23,10 @@ SELECT "timestamp", original_timestamp FROM cdp.events WHERE message_id = 'm7';
 SELECT status FROM cdp.identify('user_1', '{"plan": null, "address": {"city": "Paris"}}', message_id => 'm8');
 SELECT status FROM cdp.identify('user_1', '{"address": {"zip": "75001"}}', message_id => 'm9');
 SELECT traits FROM cdp.profile('user_1');
+-- Somebody known by an email, a phone or a device alone.
+SELECT (cdp.identify(NULL, '{"email": "zoe@example.com"}')).status;
+SELECT (cdp.track(NULL, 'Opened Mail', context => '{"traits": {"email": "Zoe@example.com"}}')).status;
+SELECT (cdp.track(NULL, 'Opened App', context => '{"device": {"id": "zoes-phone"}, "traits": {"email": "zoe@example.com"}}')).status;
+SELECT identifiers - 'email_hash' AS identifiers, event_count FROM cdp.profile('zoes-phone');
+SELECT cdp.identify(NULL, '{"plan": "pro"}');
+SELECT cdp.track(NULL, 'Opened App', '{"email": "not among the traits"}');

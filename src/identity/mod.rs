@@ -59,6 +59,9 @@ pub fn resolve(spi: &Spi, namespace: &Namespace, batch: &[Arrived], now: Timesta
         .iter()
         .enumerate()
         .filter_map(|(position, found)| {
+            if found.is_empty() {
+                return Some((position, Reason::message(&cdp_message::missing_identifier())));
+            }
             let unknown = found.iter().find(|i| kinds.id(&i.kind).is_none())?;
             Some((position, Reason::too_many_kinds(unknown)))
         })

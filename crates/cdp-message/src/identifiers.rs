@@ -310,9 +310,19 @@ impl<'a> Context<'a> {
     }
 }
 
-/// Whether an entry of `context.externalIds` identifies a person.
-pub(crate) fn has_external_id(message: &Message) -> bool {
-    Context::of(message).external_ids().next().is_some()
+/// Whether something in a message may identify a person. Which traits and properties do, the
+/// rules of its namespace say: any may.
+pub(crate) fn may_identify(message: &Message) -> bool {
+    message
+        .traits
+        .as_ref()
+        .is_some_and(|traits| !traits.is_empty())
+        || message
+            .properties
+            .as_ref()
+            .is_some_and(|properties| !properties.is_empty())
+        || Context::of(message).traits.is_some()
+        || !identifiers(message, &ExtractionRules::default()).is_empty()
 }
 
 fn external_id(entry: Raw<'_>) -> Option<NamedId> {

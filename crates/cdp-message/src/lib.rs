@@ -22,7 +22,7 @@ pub use identifiers::{
     identifiers, normalize_identifier, ExtractionRules, Identifier, IdentifierSource, KeyRule,
 };
 pub use limits::Limits;
-pub use message::{from_fields, validate, Fields, Message, NamedId};
+pub use message::{from_fields, missing_identifier, validate, Fields, Message, NamedId};
 pub use message_type::MessageType;
 pub use payload::{parse_payload, BadItem, Item};
 pub use scan::{Raw, RawKind};

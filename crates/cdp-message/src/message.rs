@@ -3,7 +3,7 @@
 use crate::document::{elements, merge, wrong_type, Document};
 use crate::error::{ErrorCode, MessageError};
 use crate::fields::{text_of, Field, RawFields};
-use crate::identifiers::has_external_id;
+use crate::identifiers::may_identify;
 use crate::limits::Limits;
 use crate::message_type::MessageType;
 use crate::scan::{Raw, RawKind};
@@ -511,21 +511,26 @@ fn check_required(message: &Message) -> Result<(), MessageError> {
         MessageType::Alias if message.user_id.is_none() => return missing(Field::UserId),
         _ => {}
     }
-    let identified = message.user_id.is_some()
+    let may_be_identified = message.user_id.is_some()
         || message.anonymous_id.is_some()
         || !message.other_ids.is_empty()
-        || has_external_id(message);
-    if identified {
+        || may_identify(message);
+    if may_be_identified {
         Ok(())
     } else {
-        Err(MessageError::new(
-            ErrorCode::MissingIdentifier,
-            Field::UserId.name(),
-            "",
-            "the message does not say whom it is about",
-            "Give user_id, anonymous_id or an entry of context.externalIds.",
-        ))
+        Err(missing_identifier())
     }
+}
+
+/// A message that has no identifier anywhere.
+pub fn missing_identifier() -> MessageError {
+    MessageError::new(
+        ErrorCode::MissingIdentifier,
+        Field::UserId.name(),
+        "",
+        "the message does not say whom it is about",
+        "Give user_id, anonymous_id, an email or phone among the traits, or an entry of context.externalIds.",
+    )
 }
 
 pub(crate) fn check_size(bytes: usize, limits: &Limits) -> Result<(), MessageError> {
