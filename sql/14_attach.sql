@@ -43,14 +43,14 @@ COMMENT ON FUNCTION _cdp.attached_update() IS 'Sends the rows of an attached tab
 REVOKE ALL ON FUNCTION _cdp.attached_update() FROM PUBLIC;
 
 CREATE VIEW _cdp.attachment_triggers AS
-    SELECT t.oid AS trigger_id, t.tgrelid AS source, t.tgname::pg_catalog.text AS name,
+    SELECT t.tgrelid::pg_catalog.regclass AS source, t.tgname::pg_catalog.text AS name,
         pg_catalog.split_part(pg_catalog.encode(t.tgargs, 'escape'), E'\\000', 1)::pg_catalog.int4 AS attachment_id
     FROM pg_catalog.pg_trigger AS t
     WHERE t.tgfoid IN ('_cdp.attached_insert()'::pg_catalog.regprocedure, '_cdp.attached_update()'::pg_catalog.regprocedure);
 COMMENT ON VIEW _cdp.attachment_triggers IS 'The triggers of attached tables';
 
 CREATE VIEW cdp.attachments AS
-    SELECT n.name AS namespace, t.source::pg_catalog.regclass AS source, a.event, a.user_id, a.anonymous_id, a."timestamp",
+    SELECT n.name AS namespace, t.source, a.event, a.user_id, a.anonymous_id, a."timestamp",
         a.properties, a.traits, a.message_id, a.filter, a."on", a.attached_at
     FROM _cdp.attachments AS a
         JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) a.namespace_id

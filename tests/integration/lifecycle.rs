@@ -160,6 +160,9 @@ fn a_restored_dump_is_the_same_and_sends_nothing() {
             FROM generate_series(1, 50) AS n;
             SELECT cdp.set_consent('user-1', '{{"advertising": false}}', 'test');
             SELECT cdp.suppress('mallory', 'objected');
+            CREATE TABLE bookings (id int PRIMARY KEY, guest text);
+            SELECT cdp.attach('bookings', 'Booked', 'guest');
+            INSERT INTO bookings VALUES (1, 'ada');
             "#,
             sink.url("/later")
         ),
@@ -194,6 +197,11 @@ fn a_restored_dump_is_the_same_and_sends_nothing() {
 
     let still = "SELECT concat_ws(' ', (SELECT granted FROM cdp.consent('user-1')), (cdp.track('mallory', 'x')).status)";
     assert_eq!(cluster.text("restored", still), "f suppressed");
+
+    // Attached tables stay attached; their rows came with the dump and count once.
+    cluster.execute("restored", "INSERT INTO bookings VALUES (2, 'ada')");
+    let bookings = "SELECT count(*) FROM cdp.events WHERE event = 'Booked' AND user_id = 'ada'";
+    assert_eq!(cluster.number("restored", bookings), 2);
 
     // The restored database goes on where the other stopped: nothing sent twice, no id given twice.
     std::thread::sleep(Duration::from_secs(2));
