@@ -78,7 +78,8 @@ COMMENT ON TABLE _cdp.list_changes IS 'Identifiers put on lists while nobody was
 COMMENT ON COLUMN _cdp.list_changes.made_by IS 'The transaction that changed the list';
 COMMENT ON COLUMN _cdp.list_changes.barrier IS 'Transactions before this one may not have seen the list; set once the change is committed';
 
-CREATE SEQUENCE _cdp.slot_id_seq AS integer;
+-- Ids below 100 are those of the score "lead" that comes with the extension.
+CREATE SEQUENCE _cdp.slot_id_seq AS integer START WITH 100;
 CREATE TABLE _cdp.slots (
     slot_id integer NOT NULL DEFAULT pg_catalog.nextval('_cdp.slot_id_seq'::pg_catalog.regclass),
     namespace_id integer NOT NULL,

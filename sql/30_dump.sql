@@ -34,6 +34,7 @@ SELECT pg_catalog.pg_extension_config_dump('_cdp.flags', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.flag_overrides', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.holdouts', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.slots', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.scores', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.destinations', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.routes', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.deliveries', '');

@@ -1,7 +1,7 @@
 //! `cdp`: a Customer Data Platform that is a Postgres extension.
 //!
-//! The way of an event is the order of the modules: `ingest` → `identity` → `traits` → `segments` →
-//! `delivery`; `api` holds what SQL sees, `pg` everything that talks to Postgres' C code.
+//! The way of an event is the order of the modules: `ingest` → `identity` → `traits` → `segments`,
+//! `scoring` → `delivery`; `api` holds what SQL sees, `pg` everything that talks to Postgres' C code.
 
 mod api;
 mod decisions;
@@ -13,6 +13,7 @@ mod identity;
 mod ingest;
 mod namespaces;
 mod pg;
+mod scoring;
 mod segments;
 mod traits;
 mod workers;
@@ -28,7 +29,8 @@ extension_sql_file!("../sql/04_events.sql", name = "events", requires = ["identi
 extension_sql_file!("../sql/05_profiles.sql", name = "profiles", requires = ["events"]);
 extension_sql_file!("../sql/06_definitions.sql", name = "definitions", requires = ["profiles"]);
 extension_sql_file!("../sql/07_delivery.sql", name = "delivery", requires = ["definitions"]);
-extension_sql_file!("../sql/09_flags.sql", name = "flags", requires = ["delivery"]);
+extension_sql_file!("../sql/08_scores.sql", name = "scores", requires = ["delivery"]);
+extension_sql_file!("../sql/09_flags.sql", name = "flags", requires = ["scores"]);
 extension_sql_file!("../sql/10_ingest.sql", name = "ingest_functions", requires = ["flags"]);
 extension_sql_file!("../sql/11_define.sql", name = "define_functions", requires = ["ingest_functions"]);
 extension_sql_file!("../sql/12_read.sql", name = "read_functions", requires = ["define_functions"]);
@@ -37,7 +39,8 @@ extension_sql_file!("../sql/14_attach.sql", name = "attach_functions", requires 
 extension_sql_file!("../sql/15_static_segments.sql", name = "static_segments", requires = ["attach_functions"]);
 extension_sql_file!("../sql/16_delivery_views.sql", name = "delivery_views", requires = ["static_segments"]);
 extension_sql_file!("../sql/17_delivery_functions.sql", name = "delivery_functions", requires = ["delivery_views"]);
-extension_sql_file!("../sql/19_flags.sql", name = "flag_functions", requires = ["delivery_functions"]);
+extension_sql_file!("../sql/18_scores.sql", name = "score_functions", requires = ["delivery_functions"]);
+extension_sql_file!("../sql/19_flags.sql", name = "flag_functions", requires = ["score_functions"]);
 extension_sql_file!("../sql/21_namespaces.sql", name = "namespace_functions", requires = ["flag_functions"]);
 extension_sql_file!("../sql/22_consent.sql", name = "consent", requires = ["namespace_functions"]);
 extension_sql_file!("../sql/30_dump.sql", name = "dump", requires = ["consent"]);

@@ -140,6 +140,7 @@ pub fn segment_row(spi: &Spi, namespace: &Namespace, key: &str) -> Result<Vec<Fi
     .ok_or_else(|| crate::error::internal("a segment was not stored"))
 }
 
+/// `cdp.drop_…(key, namespace)`
 pub(super) fn drop(call: &Call, what: Defined) -> Result<Returned> {
     let key = required(call, 0, "key")?;
     Spi::connect(false, |spi| {

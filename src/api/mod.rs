@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod namespaces;
 pub mod operate;
 pub mod read;
+pub mod scores;
 pub mod segments;
 
 use crate::error::{Error, Result};

@@ -74,7 +74,7 @@ impl Reading {
 }
 
 fn all(catalog: &Catalog) -> Vec<&Definition> {
-    catalog.traits.iter().map(|t| &t.definition).chain(catalog.segments.iter().map(|s| &s.definition)).collect()
+    catalog.stored_definitions().collect()
 }
 
 fn json(value: &Value) -> String {
@@ -233,6 +233,8 @@ pub fn profile(call: &Call) -> Result<Returned> {
         let namespace = namespace(spi, call, 1)?;
         let Some(mut reading) = Reading::of(spi, &namespace, &id)? else { return Ok(Vec::new()) };
         crate::traits::person::load_traits(spi, std::slice::from_mut(&mut reading.person))?;
+        let catalog = reading.catalog.clone();
+        super::scores::load(spi, &mut reading.person, &catalog.scores.iter().collect::<Vec<_>>())?;
         let profile_id = reading.person.profile_id;
         let identifiers = spi
             .query(
@@ -263,6 +265,8 @@ pub fn profile(call: &Call) -> Result<Returned> {
             .map(|s| s.key.clone())
             .collect();
         segments.sort();
+        let scores = context.catalog.scores.iter().map(|score| (score.key.clone(), context.outcome(score).summary()));
+        let scores = scores.collect();
         context.check()?;
         let state = &context.person.state;
         Ok(vec![vec![
@@ -271,7 +275,7 @@ pub fn profile(call: &Call) -> Result<Returned> {
             Field::Jsonb(json(&context.person.traits)),
             Field::Jsonb(serde_json::Value::Object(computed).to_string()),
             Field::TextArray(segments),
-            Field::Jsonb("{}".to_string()),
+            Field::Jsonb(serde_json::Value::Object(scores).to_string()),
             Field::Jsonb(groups),
             Field::optional_timestamp(state.first_seen),
             Field::optional_timestamp(state.last_seen),

@@ -37,6 +37,9 @@ pub struct Route {
     pub aggregates: Vec<usize>,
     /// What people have to have agreed to, for the route or its destination.
     pub requirement: Requirement,
+    /// Whether the filter reads traits of the person, or of the person's group; set likewise.
+    pub needs_profile: bool,
+    pub needs_groups: bool,
 }
 
 /// The event by which a route hears that a trait has another value.
@@ -89,6 +92,8 @@ pub fn load(spi: &Spi, namespace_id: i32) -> Result<Vec<Route>> {
             events: (!row.is_null(4)).then(|| row.text_array(4)),
             filter,
             aggregates: Vec::new(),
+            needs_profile: false,
+            needs_groups: false,
         })
     })
 }
@@ -332,7 +337,7 @@ fn outside_ids(spi: &Spi, profile_ids: &[i64]) -> Result<HashMap<i64, OutsideIds
     Ok(ids)
 }
 
-/// Sends segment and trait changes where routes and `sync_to` want them.
+/// Sends changes of segments, traits and scores where routes and `sync_to` want them.
 pub fn send_changes(
     spi: &Spi,
     catalog: &Catalog,
@@ -364,12 +369,12 @@ pub fn send_changes(
         }
     };
     for change in changes {
-        let (event, kind, key, name, sync_to): (_, _, _, _, &[String]) = match &change.what {
+        let (events, kind, key, name, sync_to): (Vec<&'static str>, _, _, _, &[String]) = match &change.what {
             What::SegmentEntered { position } | What::SegmentExited { position } => {
                 let Some(segment) = catalog.segments.get(*position) else { continue };
                 if matches!(change.what, What::SegmentEntered { .. }) {
                     (
-                        "Segment Entered",
+                        vec!["Segment Entered"],
                         MessageKind::AudienceEntered,
                         segment.key.as_str(),
                         segment.name.as_str(),
@@ -377,7 +382,7 @@ pub fn send_changes(
                     )
                 } else {
                     (
-                        "Segment Exited",
+                        vec!["Segment Exited"],
                         MessageKind::AudienceExited,
                         segment.key.as_str(),
                         segment.name.as_str(),
@@ -387,25 +392,32 @@ pub fn send_changes(
             }
             What::Trait { position, .. } => {
                 let Some(found) = catalog.traits.get(*position) else { continue };
-                (TRAIT_CHANGED, MessageKind::TraitChanged, found.key.as_str(), found.key.as_str(), &[])
+                (vec![TRAIT_CHANGED], MessageKind::TraitChanged, found.key.as_str(), found.key.as_str(), &[])
+            }
+            What::Score { position, change } => {
+                let Some(found) = catalog.scores.get(*position) else { continue };
+                let events = change.events(found).collect();
+                (events, MessageKind::ScoreChanged, found.key.as_str(), found.key.as_str(), &[])
             }
         };
-        let mut destinations: BTreeMap<i32, Vec<&Route>> = BTreeMap::new();
-        for route in &catalog.routes {
-            // A route without names is about what people do; changes have to be asked for.
-            if route.events.is_some() && route.wants(event) {
-                destinations.entry(route.destination_id).or_default().push(route);
+        for event in events {
+            let mut destinations: BTreeMap<i32, Vec<&Route>> = BTreeMap::new();
+            for route in &catalog.routes {
+                // A route without names is about what people do; changes have to be asked for.
+                if route.events.is_some() && route.wants(event) {
+                    destinations.entry(route.destination_id).or_default().push(route);
+                }
             }
-        }
-        let mut synced = BTreeMap::new();
-        for key in sync_to {
-            if let Some((id, requirement)) = destinations_by_key.get(key) {
-                destinations.insert(*id, Vec::new());
-                synced.insert(*id, requirement);
+            let mut synced = BTreeMap::new();
+            for key in sync_to {
+                if let Some((id, requirement)) = destinations_by_key.get(key) {
+                    destinations.insert(*id, Vec::new());
+                    synced.insert(*id, requirement);
+                }
             }
-        }
-        if !destinations.is_empty() {
-            wanted.push(Wanted { change, event, kind, key, name, destinations, synced });
+            if !destinations.is_empty() {
+                wanted.push(Wanted { change, event, kind, key, name, destinations, synced });
+            }
         }
     }
     if wanted.is_empty() {
@@ -443,6 +455,7 @@ pub fn send_changes(
                 properties.insert("old".into(), value(old));
                 properties.insert("new".into(), value(new));
             }
+            What::Score { change, .. } => properties = change.properties(wanted.key),
         }
         properties.insert("profile_id".into(), json!(change.profile_id));
         properties.insert(
@@ -453,9 +466,17 @@ pub fn send_changes(
             }),
         );
         let mut body = Map::new();
-        let is_trait = wanted.kind == MessageKind::TraitChanged;
+        let mut traits = match &change.what {
+            What::Score { change, .. } => change.traits(wanted.key),
+            What::Trait { .. } => {
+                let new = properties.get("new").cloned().unwrap_or_default();
+                Map::from_iter([(wanted.key.to_string(), new)])
+            }
+            _ => Map::new(),
+        };
+        let is_identify = !traits.is_empty();
         let message_id = uuid::Uuid::now_v7().to_string();
-        body.insert("type".into(), json!(if is_trait { "identify" } else { "track" }));
+        body.insert("type".into(), json!(if is_identify { "identify" } else { "track" }));
         body.insert("event".into(), json!(wanted.event));
         body.insert("messageId".into(), json!(message_id));
         if let Some(user_id) = user_id {
@@ -464,8 +485,11 @@ pub fn send_changes(
         if let Some(anonymous_id) = anonymous_id {
             body.insert("anonymousId".into(), json!(anonymous_id));
         }
-        if let (true, Some(new)) = (is_trait, properties.get("new")) {
-            body.insert("traits".into(), json!({ wanted.key: new }));
+        if is_identify {
+            if let (MessageKind::ScoreChanged, Some(email)) = (wanted.kind, &email) {
+                traits.insert("email".into(), json!(email));
+            }
+            body.insert("traits".into(), serde_json::Value::Object(traits));
         }
         body.insert("properties".into(), serde_json::Value::Object(properties));
         let traits = email.map_or_else(|| json!({}), |email| json!({ "email": email }));

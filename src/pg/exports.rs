@@ -87,6 +87,13 @@ functions! {
     cdp_decide, pg_finfo_cdp_decide => crate::api::flags::decide;
     cdp_decide_all, pg_finfo_cdp_decide_all => crate::api::flags::decide_all;
     cdp_explain_decision, pg_finfo_cdp_explain_decision => crate::api::flags::explain_decision;
+    cdp_lead_definition, pg_finfo_cdp_lead_definition => crate::api::scores::lead_definition;
+    cdp_define_score, pg_finfo_cdp_define_score => crate::api::scores::define_score;
+    cdp_drop_score, pg_finfo_cdp_drop_score => crate::api::scores::drop_score;
+    cdp_score, pg_finfo_cdp_score => crate::api::scores::score;
+    cdp_scores, pg_finfo_cdp_scores => crate::api::scores::scores;
+    cdp_explain_score, pg_finfo_cdp_explain_score => crate::api::scores::explain_score;
+    cdp_score_chunk, pg_finfo_cdp_score_chunk => crate::api::scores::score_chunk;
     cdp_health, pg_finfo_cdp_health => crate::api::operate::health;
     cdp_metrics, pg_finfo_cdp_metrics => crate::api::metrics::metrics;
     cdp_unmerge, pg_finfo_cdp_unmerge => crate::api::operate::unmerge;

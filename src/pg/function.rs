@@ -8,6 +8,7 @@ use super::guard::guarded;
 use crate::error::{internal, Result};
 use cdp_value::Timestamp;
 use pgrx::pg_sys::{self, Datum};
+use pgrx::{AnyNumeric, IntoDatum};
 
 /// A call in progress.
 pub struct Call {
@@ -26,6 +27,8 @@ pub enum Field {
     Timestamp(Timestamp),
     /// JSON text that becomes a jsonb.
     Jsonb(String),
+    /// Digits that become a numeric.
+    Numeric(String),
     TextArray(Vec<String>),
     Int4Array(Vec<i32>),
     Int8Array(Vec<i64>),
@@ -61,6 +64,7 @@ impl Field {
             Field::Text(v) => Param::Text(v).datum(),
             Field::Timestamp(v) => Param::Timestamp(*v).datum(),
             Field::Jsonb(v) => Param::Jsonb(v).datum(),
+            Field::Numeric(v) => AnyNumeric::try_from(v.as_str()).ok().and_then(IntoDatum::into_datum),
             Field::TextArray(v) => {
                 let texts: Vec<&str> = v.iter().map(String::as_str).collect();
                 Param::TextArray(&texts).datum()

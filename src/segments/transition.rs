@@ -6,6 +6,7 @@ use crate::pg::spi::Spi;
 use crate::pg::table;
 use crate::traits::catalog::Catalog;
 use crate::traits::evaluate::{Change, What};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::CStr;
 
@@ -14,8 +15,8 @@ struct Line<'a> {
     change: &'a Change,
     what: &'static str,
     key: &'a str,
-    old: &'a str,
-    new: &'a str,
+    old: Cow<'a, str>,
+    new: Cow<'a, str>,
     cause: String,
 }
 
@@ -31,8 +32,8 @@ fn values<'a>(namespace_id: i32, history_id: i64, line: &'a Line) -> [Param<'a>;
         Param::Timestamp(line.change.at),
         Param::Text(line.what),
         Param::Text(line.key),
-        Param::Jsonb(line.old),
-        Param::Jsonb(line.new),
+        Param::Jsonb(&line.old),
+        Param::Jsonb(&line.new),
         Param::Text(&line.cause),
     ]
 }
@@ -42,13 +43,18 @@ pub fn write(spi: &Spi, catalog: &Catalog, changes: &[Change]) -> Result<()> {
     let mut memberships: BTreeMap<(i64, i32), Option<i64>> = BTreeMap::new();
     let mut lines = Vec::new();
     for change in changes {
-        let (what, key, old, new) = match &change.what {
+        let (what, key, old, new): (_, _, Cow<str>, Cow<str>) = match &change.what {
+            What::Score { position, change } => {
+                // Points come with many events: their history is the events.
+                let Some(score) = catalog.scores.get(*position).filter(|_| change.changes_grade()) else { continue };
+                ("score", score.key.as_str(), change.old.summary().into(), change.new.summary().into())
+            }
             What::SegmentEntered { position } | What::SegmentExited { position } => {
                 let Some(segment) = catalog.segments.get(*position) else { continue };
                 let entered = matches!(change.what, What::SegmentEntered { .. });
                 memberships.insert((change.profile_id, segment.id), entered.then_some(change.at));
                 let (old, new) = if entered { ("false", "true") } else { ("true", "false") };
-                ("segment", segment.key.as_str(), old, new)
+                ("segment", segment.key.as_str(), old.into(), new.into())
             }
             What::Trait { position, old, new } => {
                 let Some(found) = catalog.traits.get(*position) else { continue };
@@ -60,7 +66,7 @@ pub fn write(spi: &Spi, catalog: &Catalog, changes: &[Change]) -> Result<()> {
                 if old == "null" && new == "false" {
                     continue;
                 }
-                ("trait", found.key.as_str(), old.as_str(), new.as_str())
+                ("trait", found.key.as_str(), old.into(), new.into())
             }
         };
         lines.push(Line { change, what, key, old, new, cause: change.cause.as_text() });

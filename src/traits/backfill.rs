@@ -65,7 +65,9 @@ pub fn fill(spi: &Spi, catalog: &Catalog, calendar: &dyn Calendar, people: &mut 
     for person in people.iter_mut() {
         if person.version < catalog.version {
             person.version = catalog.version;
-            person.computed.keep(|id| catalog.traits.iter().any(|t| t.id == id));
+            person
+                .computed
+                .keep(|id| catalog.traits.iter().any(|t| t.id == id) || catalog.scores.iter().any(|s| s.id == id));
         }
     }
     Ok(reads)
@@ -135,7 +137,10 @@ pub fn read_people(spi: &Spi, namespace: &Namespace, profile_ids: &[i64]) -> Res
     let catalog = catalog::covering(spi, namespace, &people)?;
     pending::add(spi, &mut people)?;
     fill(spi, &catalog, &catalog.calendar(), &mut people)?;
-    evaluate::load_references(spi, &catalog, &mut people)?;
+    // Flags and scores load what they need when somebody asks for them.
+    let traits = catalog.traits.iter().map(|t| &t.definition);
+    let definitions = traits.chain(catalog.segments.iter().map(|s| &s.definition));
+    evaluate::load_needed(spi, &catalog, &mut people, definitions)?;
     Ok((catalog, people))
 }
 

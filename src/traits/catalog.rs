@@ -15,6 +15,7 @@ use crate::pg::cache;
 use crate::pg::clock;
 use crate::pg::datum::Param;
 use crate::pg::spi::Spi;
+use crate::scoring::{self, Score};
 use cdp_expr::{Aggregate, Catalog as _, Expr};
 use cdp_state::{SlotSpec, Zoned};
 use std::cell::{Cell, RefCell};
@@ -54,6 +55,8 @@ pub struct Definition {
     pub needs_groups: bool,
     /// Whether the lists of static segments decide it.
     pub needs_lists: bool,
+    /// Whether it reads when the person was first or last seen.
+    pub needs_seen: bool,
 }
 
 impl Definition {
@@ -87,6 +90,16 @@ pub struct Touched {
     pub slots: Vec<usize>,
     pub traits: BTreeSet<usize>,
     pub segments: BTreeSet<usize>,
+    pub scores: BTreeSet<usize>,
+}
+
+impl Touched {
+    /// Touches what the other touches, its slots aside.
+    pub fn extend(&mut self, other: &Touched) {
+        self.traits.extend(&other.traits);
+        self.segments.extend(&other.segments);
+        self.scores.extend(&other.scores);
+    }
 }
 
 pub struct Catalog {
@@ -96,6 +109,7 @@ pub struct Catalog {
     timezone: String,
     pub traits: Vec<Trait>,
     pub segments: Vec<Segment>,
+    pub scores: Vec<Score>,
     pub flags: Flags,
     pub slots: Vec<Slot>,
     pub aggregates: Vec<BoundAggregate>,
@@ -111,6 +125,7 @@ pub struct Catalog {
     by_identity: Touched,
     trait_index: HashMap<String, usize>,
     segment_index: HashMap<String, usize>,
+    score_index: HashMap<String, usize>,
     aggregate_index: HashMap<Aggregate, usize>,
 }
 
@@ -282,6 +297,7 @@ fn load(spi: &Spi, namespace_id: i32) -> Result<Catalog> {
             Ok((row.i32(0)?, row.i32(1)?, row.text(2)?, filter, property, aggregates))
         })?;
     let routes = crate::delivery::routes::load(spi, namespace_id)?;
+    let scores = scoring::load::load(spi, namespace_id)?;
 
     let timezone = spi
         .query_latest("SELECT timezone FROM _cdp.namespaces WHERE namespace_id OPERATOR(pg_catalog.=) $1", &parameters)?
@@ -294,6 +310,7 @@ fn load(spi: &Spi, namespace_id: i32) -> Result<Catalog> {
         timezone,
         traits: Vec::with_capacity(traits.len()),
         segments: Vec::with_capacity(segments.len()),
+        scores: Vec::with_capacity(scores.len()),
         flags: Flags::default(),
         slots: Vec::with_capacity(slots.len()),
         aggregates: Vec::new(),
@@ -305,15 +322,23 @@ fn load(spi: &Spi, namespace_id: i32) -> Result<Catalog> {
         by_identity: Touched::default(),
         trait_index: traits.iter().enumerate().map(|(i, t)| (t.key.clone(), i)).collect(),
         segment_index: segments.iter().enumerate().map(|(i, s)| (s.key.clone(), i)).collect(),
+        score_index: scores.iter().enumerate().map(|(i, s)| (s.key.clone(), i)).collect(),
         aggregate_index: HashMap::new(),
     };
     for (id, version, event, filter, property, aggregates) in slots {
         let property = Some(property).filter(|path| !path.is_empty());
         catalog.add_slot(SlotDefinition { id: id as u32, version, event, filter, property }, aggregates.into_iter());
     }
+    for (id, aggregate) in scores.iter().flat_map(scoring::load::Row::built_in_aggregates) {
+        // What comes with cdp needs no stored slots: everybody has them from the beginning.
+        if catalog.aggregate_position(&aggregate).is_none() {
+            catalog.add_slot(SlotDefinition::of(id, 0, &aggregate), std::iter::once(aggregate));
+        }
+    }
     let names = Names {
         traits: traits.iter().map(|t| (t.key.clone(), t.expression.clone())).collect(),
         segments: segments.iter().map(|s| (s.key.clone(), (!s.is_static).then(|| s.expression.clone()))).collect(),
+        scores: scores.iter().map(|s| (s.key.clone(), s.inputs())).collect(),
         events: Vec::new(),
     };
     for row in traits {
@@ -334,15 +359,25 @@ fn load(spi: &Spi, namespace_id: i32) -> Result<Catalog> {
         let Row { id, key, name, sync_to, is_static, .. } = row;
         catalog.segments.push(Segment { id, key, name, sync_to, is_static, definition });
     }
+    for row in scores {
+        let definition = catalog.bind(&names, row.version, row.inputs())?;
+        let index = catalog.scores.len();
+        catalog.register(&definition, |touched| {
+            touched.scores.insert(index);
+        });
+        catalog.scores.push(Score { id: row.id, key: row.key, model: row.model, definition });
+    }
     for index in 0..catalog.routes.len() {
         let filter = catalog.routes.get(index).and_then(|route| route.filter.clone());
         if let Some(filter) = filter {
             // While a route is being defined its slots are not there yet.
-            let inlined = filter.inline(&names);
-            let positions = inlined.aggregates().into_iter().filter_map(|a| catalog.aggregate_position(a));
-            let aggregates = positions.collect();
+            let parts = names.with_scores(&filter.inline(&names));
+            let aggregates = parts.iter().flat_map(Expr::aggregates);
+            let aggregates = aggregates.filter_map(|a| catalog.aggregate_position(a)).collect();
             if let Some(route) = catalog.routes.get_mut(index) {
                 route.aggregates = aggregates;
+                route.needs_profile = parts.iter().any(|part| !part.profile_references().is_empty());
+                route.needs_groups = parts.iter().any(Expr::uses_group);
             }
         }
     }
@@ -366,7 +401,12 @@ fn touched_by_existence(catalog: &Catalog) -> Result<Touched> {
     let traits = catalog.traits.iter().enumerate().filter(|(_, t)| differs(&t.definition)).map(|(i, _)| i).collect();
     let segments =
         catalog.segments.iter().enumerate().filter(|(_, s)| differs(&s.definition)).map(|(i, _)| i).collect();
-    Ok(Touched { slots: Vec::new(), traits, segments })
+    let scores = catalog.scores.iter().enumerate();
+    let scores = scores
+        .filter(|(_, s)| !context.outcome(s).is_blank() || context.changes_at(&s.definition).is_some())
+        .map(|(i, _)| i)
+        .collect();
+    Ok(Touched { slots: Vec::new(), traits, segments, scores })
 }
 
 /// The names that expressions may use.
@@ -374,6 +414,8 @@ pub struct Names {
     pub traits: HashMap<String, Expr>,
     /// None for the rule of a static segment.
     pub segments: HashMap<String, Option<Expr>>,
+    /// What each score reads, as one list.
+    pub scores: HashMap<String, Expr>,
     pub events: Vec<String>,
 }
 
@@ -403,15 +445,39 @@ impl cdp_expr::Catalog for Names {
     }
 
     fn score_names(&self) -> Vec<String> {
-        Vec::new()
+        self.scores.keys().cloned().collect()
+    }
+
+    fn score_inputs(&self, key: &str) -> Option<&Expr> {
+        self.scores.get(key)
+    }
+}
+
+impl Names {
+    /// An inlined expression, and what the scores that it refers to read, however far away.
+    fn with_scores(&self, inlined: &Expr) -> Vec<Expr> {
+        let mut all = vec![inlined.clone()];
+        let mut seen: BTreeSet<String> = BTreeSet::new();
+        let mut next = 0;
+        while let Some(expression) = all.get(next) {
+            next += 1;
+            let keys: Vec<String> = expression.score_references().into_iter().map(str::to_string).collect();
+            for key in keys {
+                if let Some(inputs) = self.scores.get(&key).filter(|_| seen.insert(key.clone())) {
+                    all.push(inputs.inline(self));
+                }
+            }
+        }
+        all
     }
 }
 
 impl Catalog {
     fn bind(&self, names: &Names, version: i32, expression: Expr) -> Result<Definition> {
         let inlined = expression.inline(names);
+        let parts = names.with_scores(&inlined);
         let mut aggregates = Vec::new();
-        for aggregate in inlined.aggregates() {
+        for aggregate in parts.iter().flat_map(Expr::aggregates) {
             let index = self.aggregate_index.get(aggregate).ok_or_else(|| {
                 internal(format!("no slot answers {}", cdp_expr::print(&Expr::Aggregate(aggregate.clone()))))
             })?;
@@ -419,10 +485,21 @@ impl Catalog {
                 aggregates.push(*index);
             }
         }
-        let needs_profile = !inlined.profile_references().is_empty();
-        let needs_groups = inlined.uses_group();
-        let needs_lists = inlined.segment_references().into_iter().any(|key| names.is_static_segment(key));
-        Ok(Definition { version, expression, inlined, aggregates, needs_profile, needs_groups, needs_lists })
+        let needs_profile = parts.iter().any(|part| !part.profile_references().is_empty());
+        let needs_groups = parts.iter().any(Expr::uses_group);
+        let mut segments = parts.iter().flat_map(Expr::segment_references);
+        let needs_lists = segments.any(|key| names.is_static_segment(key));
+        let needs_seen = parts.iter().any(Expr::uses_first_or_last_seen);
+        Ok(Definition {
+            version,
+            expression,
+            inlined,
+            aggregates,
+            needs_profile,
+            needs_groups,
+            needs_lists,
+            needs_seen,
+        })
     }
 
     fn register(&mut self, definition: &Definition, insert: impl Fn(&mut Touched)) {
@@ -431,7 +508,7 @@ impl Catalog {
                 insert(self.by_event.entry(slot.event.clone()).or_default());
             }
         }
-        if definition.inlined.uses_first_or_last_seen() {
+        if definition.needs_seen {
             insert(&mut self.by_any_event);
         }
         if definition.needs_profile || definition.needs_groups {
@@ -498,12 +575,32 @@ impl Catalog {
         self.segment_index.get(key).copied()
     }
 
+    pub fn score_by_key(&self, key: &str) -> Option<&Score> {
+        self.score_index.get(key).and_then(|i| self.scores.get(*i))
+    }
+
+    /// The definitions whose values are kept with people.
+    pub fn stored_definitions(&self) -> impl Iterator<Item = &Definition> {
+        let traits = self.traits.iter().map(|t| &t.definition);
+        let segments = self.segments.iter().map(|s| &s.definition);
+        traits.chain(segments).chain(self.scores.iter().map(|s| &s.definition))
+    }
+
+    /// Those of them that something touches.
+    pub fn touched_definitions<'a>(&'a self, touched: &'a Touched) -> impl Iterator<Item = &'a Definition> {
+        let traits = touched.traits.iter().filter_map(|i| self.traits.get(*i).map(|t| &t.definition));
+        let segments = touched.segments.iter().filter_map(|i| self.segments.get(*i).map(|s| &s.definition));
+        let scores = touched.scores.iter().filter_map(|i| self.scores.get(*i).map(|s| &s.definition));
+        traits.chain(segments).chain(scores)
+    }
+
     /// Every expression with what it belongs to and its key; a flag has as many as it has conditions.
     pub fn definitions(&self) -> impl Iterator<Item = (&'static str, &str, &Definition)> {
         self.traits
             .iter()
             .map(|t| ("trait", t.key.as_str(), &t.definition))
             .chain(self.segments.iter().map(|s| ("segment", s.key.as_str(), &s.definition)))
+            .chain(self.scores.iter().map(|s| ("score", s.key.as_str(), &s.definition)))
             .chain(self.flags.conditions().map(|(key, condition)| ("flag", key, condition)))
     }
 
@@ -520,6 +617,7 @@ impl Catalog {
                 .iter()
                 .map(|s| (s.key.clone(), (!s.is_static).then(|| s.definition.expression.clone())))
                 .collect(),
+            scores: self.scores.iter().map(|s| (s.key.clone(), s.definition.expression.clone())).collect(),
             events,
         }
     }
@@ -542,6 +640,7 @@ impl Catalog {
             timezone: self.timezone.clone(),
             traits: Vec::new(),
             segments: Vec::new(),
+            scores: Vec::new(),
             flags: Flags::default(),
             slots: Vec::new(),
             aggregates: Vec::new(),
@@ -553,6 +652,7 @@ impl Catalog {
             by_identity: Touched::default(),
             trait_index: self.trait_index.clone(),
             segment_index: self.segment_index.clone(),
+            score_index: self.score_index.clone(),
             aggregate_index: HashMap::new(),
         };
         for slot in &self.slots {
@@ -568,13 +668,7 @@ impl Catalog {
                 continue;
             }
             next_slot += 1;
-            let slot = SlotDefinition {
-                id: next_slot,
-                version,
-                event: aggregate.source.event.clone(),
-                filter: aggregate.source.filter.as_deref().cloned(),
-                property: aggregate.property.clone(),
-            };
+            let slot = SlotDefinition::of(next_slot, version, aggregate);
             catalog.add_slot(slot, std::iter::once(aggregate.clone()));
         }
         for found in &self.traits {
@@ -592,6 +686,11 @@ impl Catalog {
                 is_static: found.is_static,
                 definition,
             });
+        }
+        for found in &self.scores {
+            let definition = catalog.bind(&names, found.definition.version, found.definition.expression.clone())?;
+            let (id, key, model) = (found.id, found.key.clone(), found.model.clone());
+            catalog.scores.push(Score { id, key, model, definition });
         }
         let definition = catalog.bind(&names, version, expression.clone())?;
         Ok(Extended { catalog, definition })
@@ -620,6 +719,18 @@ struct SlotDefinition {
     event: String,
     filter: Option<Expr>,
     property: Option<Vec<String>>,
+}
+
+impl SlotDefinition {
+    fn of(id: u32, version: i32, aggregate: &Aggregate) -> SlotDefinition {
+        SlotDefinition {
+            id,
+            version,
+            event: aggregate.source.event.clone(),
+            filter: aggregate.source.filter.as_deref().cloned(),
+            property: aggregate.property.clone(),
+        }
+    }
 }
 
 impl Slot {

@@ -1,4 +1,4 @@
-//! The values of a person's computed traits as one compact value in the profile's row.
+//! The values of a person's computed traits and scores as one compact value in the profile's row.
 //!
 //! Layout: version 1, then for each trait, by id: id, microseconds of the last change since 1970,
 //! length and JSON text of the value. Integers are LEB128.
@@ -40,14 +40,18 @@ impl Computed {
 
     /// Notes a value; returns the JSON of the one before when it is another one.
     pub fn set(&mut self, trait_id: i32, value: &Value, at: Timestamp) -> Option<String> {
-        let json = value.to_json().to_string();
+        self.set_json(trait_id, value.to_json().to_string(), is_blank(value), at)
+    }
+
+    /// As [`Computed::set`], for a value that is JSON already.
+    pub fn set_json(&mut self, trait_id: i32, json: String, is_blank: bool, at: Timestamp) -> Option<String> {
         match self.entries.get_mut(&trait_id) {
             Some(entry) if entry.json == json => None,
             Some(entry) => {
                 entry.updated_at = at;
                 Some(std::mem::replace(&mut entry.json, json))
             }
-            None if is_blank(value) => None,
+            None if is_blank => None,
             None => {
                 self.entries.insert(trait_id, Entry { updated_at: at, json });
                 Some("null".to_string())

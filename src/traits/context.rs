@@ -4,6 +4,7 @@ use super::catalog::{Catalog, Definition};
 use super::edges::Edges;
 use super::person::{self, Person};
 use crate::error::Result;
+use crate::scoring::Score;
 use cdp_expr::{Aggregate, Context, EventSource};
 use cdp_state::{Calendar, StateError};
 use cdp_value::{AggregateFunction, AgoUnit, Timestamp, Value};
@@ -22,6 +23,8 @@ pub struct PersonContext<'a> {
     /// The message at hand, for filters of routes.
     pub message: Option<&'a Value>,
     known: RefCell<HashMap<usize, Value>>,
+    /// Totals and grades of scores, by id.
+    scores: RefCell<HashMap<i32, (Value, Value)>>,
     damage: RefCell<Option<StateError>>,
 }
 
@@ -42,6 +45,7 @@ impl<'a> PersonContext<'a> {
             attributes: None,
             message: None,
             known: RefCell::default(),
+            scores: RefCell::default(),
             damage: RefCell::default(),
         }
     }
@@ -59,6 +63,27 @@ impl<'a> PersonContext<'a> {
     /// The earliest instant after `at` at which the definition can change by time alone.
     pub fn changes_at(&self, definition: &Definition) -> Option<Timestamp> {
         cdp_expr::next_change(&definition.inlined, self)
+    }
+
+    /// A score with the points of each of its rules.
+    pub fn outcome<'s>(&self, score: &'s Score) -> cdp_score::Outcome<'s> {
+        let values = match self.value(&score.definition) {
+            Value::Array(values) => values,
+            _ => Vec::new(),
+        };
+        let outcome = score.model.evaluate(&values);
+        let known = (Value::Number(outcome.total.clone()), Value::Text(outcome.grade.to_string()));
+        self.scores.borrow_mut().insert(score.id, known);
+        outcome
+    }
+
+    fn scored(&self, key: &str) -> (Value, Value) {
+        let Some(score) = self.catalog.score_by_key(key) else { return (Value::Null, Value::Null) };
+        if let Some(known) = self.scores.borrow().get(&score.id) {
+            return known.clone();
+        }
+        self.outcome(score);
+        self.scores.borrow().get(&score.id).cloned().unwrap_or((Value::Null, Value::Null))
     }
 
     /// Whether everything could be read: an expression cannot fail, so damage is told here.
@@ -162,6 +187,18 @@ impl Context for PersonContext<'_> {
             true => self.person.lists.contains(&found.id),
             false => self.holds(&found.definition),
         })
+    }
+
+    fn score(&self, key: &str) -> Value {
+        self.scored(key).0
+    }
+
+    fn grade(&self, key: &str) -> Value {
+        self.scored(key).1
+    }
+
+    fn score_changes_at(&self, key: &str) -> Option<Timestamp> {
+        self.changes_at(&self.catalog.score_by_key(key)?.definition)
     }
 
     fn profile(&self, path: &[String]) -> Value {

@@ -1,6 +1,6 @@
 //! Making, changing and dropping traits, segments and flags.
 
-use super::catalog::{self, Catalog};
+use super::catalog::{self, Catalog, Slot};
 use super::{backfill, slots};
 use crate::error::{state, unknown_key, Error, Result};
 use crate::namespaces::Namespace;
@@ -8,6 +8,7 @@ use crate::pg::clock;
 use crate::pg::datum::Param;
 use crate::pg::guard::warn;
 use crate::pg::spi::Spi;
+use crate::scoring;
 use crate::segments::lists;
 use cdp_expr::{Checked, Expr, ExprError, Kind};
 use std::rc::Rc;
@@ -18,6 +19,7 @@ pub enum Defined {
     Trait,
     Segment,
     Flag,
+    Score,
 }
 
 impl Defined {
@@ -26,6 +28,7 @@ impl Defined {
             Defined::Trait => "trait",
             Defined::Segment => "segment",
             Defined::Flag => "flag",
+            Defined::Score => "score",
         }
     }
 
@@ -34,6 +37,7 @@ impl Defined {
             Defined::Trait => Kind::Trait,
             Defined::Segment => Kind::Segment,
             Defined::Flag => Kind::Flag,
+            Defined::Score => Kind::Score,
         }
     }
 }
@@ -138,7 +142,8 @@ pub fn change_timezone(spi: &Spi, namespace: &Namespace) -> Result<()> {
     let version = catalog::next_version(spi, namespace)?;
     spi.execute(
         "UPDATE _cdp.slots SET version = $2 WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND EXISTS ( \
-             SELECT FROM pg_catalog.unnest(aggregates) AS a WHERE a OPERATOR(pg_catalog.~~) '%unique_days%' OR a OPERATOR(pg_catalog.~~) '%unique_hours%')",
+             SELECT FROM pg_catalog.unnest(aggregates) AS a WHERE a OPERATOR(pg_catalog.~~) '%unique_days%' OR a OPERATOR(pg_catalog.~~) '%unique_hours%' \
+                 OR a OPERATOR(pg_catalog.~~) '%limited_count%' OR a OPERATOR(pg_catalog.~~) '%decayed_count%')",
         &[Param::Int4(namespace.id), Param::Int4(version)],
     )?;
     catalog::invalidate(spi)?;
@@ -173,6 +178,7 @@ pub fn change(
                 names.segments.insert(new.key.to_string(), expression);
             }
             Defined::Flag => rules.extend(new.expressions.iter().cloned()),
+            Defined::Score => names.scores.extend(expression.map(|inputs| (new.key.to_string(), inputs))),
         }
     }
     match dropped {
@@ -181,6 +187,9 @@ pub fn change(
         }
         Some((Defined::Segment, key)) => {
             names.segments.remove(key);
+        }
+        Some((Defined::Score, key)) => {
+            names.scores.remove(key);
         }
         _ => {}
     }
@@ -192,10 +201,15 @@ pub fn change(
     rules.extend(catalog.routes.iter().filter_map(|r| r.filter.clone()));
     rules.extend(names.traits.values().cloned());
     rules.extend(names.segments.values().flatten().cloned());
+    rules.extend(names.scores.values().cloned());
     let inlined: Vec<Expr> = rules.iter().map(|rule| rule.inline(&names)).collect();
 
     let version = catalog::next_version(spi, namespace)?;
-    let made = slots::store(spi, namespace, &catalog.slots, inlined.iter(), version)?;
+    // The slots of the score that comes with cdp go with it.
+    let changed = new.as_ref().map(|n| (n.what, n.key)).or(dropped);
+    let replaces_lead = changed == Some((Defined::Score, scoring::load::LEAD_KEY));
+    let stays = |slot: &&Slot| !(replaces_lead && scoring::load::is_built_in_slot(slot.spec.id()));
+    let made = slots::store(spi, namespace, catalog.slots.iter().filter(stays), inlined.iter(), version)?;
     store(version)?;
     catalog::invalidate(spi)?;
     // Flags and routes are answered when somebody asks: people only need what is new in their state.
@@ -226,6 +240,7 @@ pub fn refuse_if_used(catalog: &Catalog, what: Defined, key: &str) -> Result<()>
         .filter(|(_, _, definition)| match what {
             Defined::Trait => definition.expression.trait_references().contains(&key),
             Defined::Segment => definition.expression.segment_references().contains(&key),
+            Defined::Score => definition.expression.score_references().contains(&key),
             Defined::Flag => false,
         })
         .map(|(kind, user, _)| format!("{kind} \"{user}\""))
@@ -243,6 +258,7 @@ pub fn refuse_if_used(catalog: &Catalog, what: Defined, key: &str) -> Result<()>
                 route.filter.as_ref().is_some_and(|filter| match what {
                     Defined::Trait => filter.trait_references().contains(&key),
                     Defined::Segment => filter.segment_references().contains(&key),
+                    Defined::Score => filter.score_references().contains(&key),
                     Defined::Flag => false,
                 })
             })
@@ -402,13 +418,14 @@ pub fn define_static_segment(
     }
 }
 
-/// Drops a trait, segment or flag that nobody uses.
+/// Drops a trait, segment, flag or score that nobody uses.
 pub fn drop(spi: &Spi, namespace: &Namespace, what: Defined, key: &str) -> Result<()> {
     let catalog = lock(spi, namespace)?;
     let keys: Vec<&str> = match what {
         Defined::Trait => catalog.traits.iter().map(|t| t.key.as_str()).collect(),
         Defined::Segment => catalog.segments.iter().map(|s| s.key.as_str()).collect(),
         Defined::Flag => catalog.flags.keys().collect(),
+        Defined::Score => catalog.scores.iter().map(|s| s.key.as_str()).collect(),
     };
     if !keys.contains(&key) {
         return Err(unknown_key(what.as_str(), key, keys.into_iter()));
@@ -427,6 +444,7 @@ pub fn drop(spi: &Spi, namespace: &Namespace, what: Defined, key: &str) -> Resul
                  DELETE FROM _cdp.flag_overrides AS o USING gone WHERE o.flag_id OPERATOR(pg_catalog.=) gone.flag_id",
                 &parameters[..2],
             )?,
+            Defined::Score => scoring::define::delete(spi, namespace, key)?,
             // Everybody leaves it.
             Defined::Segment => spi.execute(
                 "WITH gone AS (DELETE FROM _cdp.segments WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) $2 \

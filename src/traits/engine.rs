@@ -1,6 +1,6 @@
 //! Folds a batch of events into the people they belong to, and everything that follows from it.
 
-use super::catalog::{self, Catalog};
+use super::catalog::{Catalog, Touched};
 use super::edges::{self, properties_value};
 use super::evaluate::{self, Cause, Change, Scope, Task};
 use super::person::{self, Person};
@@ -111,6 +111,18 @@ struct People {
     linked: HashSet<i64>,
 }
 
+/// What the events of a batch touch.
+fn touched_by(catalog: &Catalog, batch: &[Accepted]) -> Touched {
+    let events = batch.iter().filter(|accepted| is_event(accepted.message.kind));
+    let names: BTreeSet<&str> = events.filter_map(|accepted| accepted.message.event_name()).collect();
+    let mut touched = Touched::default();
+    if !names.is_empty() {
+        touched.extend(catalog.any_event());
+    }
+    names.into_iter().filter_map(|name| catalog.event(name)).for_each(|by| touched.extend(by));
+    touched
+}
+
 fn take(
     spi: &Spi,
     namespace: &Namespace,
@@ -136,7 +148,23 @@ fn take(
     held.extend(new.into_iter().map(|id| Person::new(id, namespace.id, now, settled.catalog.version)));
     let (brought_to_others, brought) = attributes::of_batch(batch).into_iter().partition(|(id, _)| others.contains(id));
     let attributes_changed = attributes::fold(spi, namespace.id, &brought, &created, now)?;
-    evaluate::load_references(spi, &settled.catalog, &mut held)?;
+    let catalog = &settled.catalog;
+    let is_wholly_new = |person: &Person| settled.has_changed(person) || person.due.is_some_and(|due| due <= now);
+    if !identity.merged.is_empty() || held.iter().any(is_wholly_new) {
+        evaluate::load_needed(spi, catalog, &mut held, catalog.stored_definitions())?;
+    } else {
+        let mut touched = touched_by(catalog, batch);
+        for (happens, by) in [
+            (!created.is_empty(), catalog.existence()),
+            (!identity.linked.is_empty(), catalog.identity_change()),
+            (!attributes_changed.is_empty(), catalog.profile_change()),
+        ] {
+            if happens {
+                touched.extend(by);
+            }
+        }
+        evaluate::load_needed(spi, catalog, &mut held, catalog.touched_definitions(&touched))?;
+    }
     let is_other =
         |id: &i64| identity.created.contains(id) || identity.linked.contains(id) || identity.merged.contains(id);
     lists::load(
@@ -173,16 +201,15 @@ fn fold(
             scope: if people.merged.contains(&person.profile_id) || people.settled.has_changed(person) {
                 Scope::All
             } else {
-                Scope::Some { traits: BTreeSet::new(), segments: BTreeSet::new() }
+                Scope::Some(Touched::default())
             },
             at: person.instant(now),
             cause: causes.get(&person.profile_id).cloned().unwrap_or(Cause::Time),
         })
         .collect();
-    let widen = |task: &mut Task, touched: &catalog::Touched| {
-        if let Scope::Some { traits, segments } = &mut task.scope {
-            traits.extend(&touched.traits);
-            segments.extend(&touched.segments);
+    let widen = |task: &mut Task, touched: &Touched| {
+        if let Scope::Some(known) = &mut task.scope {
+            known.extend(touched);
         }
     };
     for (person, task) in people.held.iter().zip(&mut tasks) {

@@ -1,11 +1,13 @@
 //! From states to what changed: trait values, segments entered and left, and when time changes them next.
 
-use super::catalog::{Catalog, Definition};
+use super::catalog::{Catalog, Definition, Touched};
 use super::context::PersonContext;
 use super::edges;
 use super::person::{self, Person};
 use crate::error::Result;
 use crate::pg::spi::Spi;
+use crate::scoring::announce;
+use crate::scoring::stored::Stored;
 use cdp_state::Calendar;
 use cdp_value::{Timestamp, Value};
 use std::collections::BTreeSet;
@@ -20,6 +22,7 @@ pub struct Change {
 
 pub enum What {
     Trait { position: usize, old: String, new: String },
+    Score { position: usize, change: Box<announce::Change> },
     SegmentEntered { position: usize },
     SegmentExited { position: usize },
 }
@@ -57,7 +60,7 @@ impl Cause {
 /// Which definitions to look at for one person.
 pub enum Scope {
     All,
-    Some { traits: BTreeSet<usize>, segments: BTreeSet<usize> },
+    Some(Touched),
 }
 
 /// What to evaluate for one person, and as of when.
@@ -72,14 +75,8 @@ const MOST_STEPS: usize = 100;
 
 fn definitions<'a>(catalog: &'a Catalog, scope: &'a Scope) -> Vec<&'a Definition> {
     match scope {
-        Scope::All => {
-            catalog.traits.iter().map(|t| &t.definition).chain(catalog.segments.iter().map(|s| &s.definition)).collect()
-        }
-        Scope::Some { traits, segments } => traits
-            .iter()
-            .filter_map(|i| catalog.traits.get(*i).map(|t| &t.definition))
-            .chain(segments.iter().filter_map(|i| catalog.segments.get(*i).map(|s| &s.definition)))
-            .collect(),
+        Scope::All => catalog.stored_definitions().collect(),
+        Scope::Some(touched) => catalog.touched_definitions(touched).collect(),
     }
 }
 
@@ -107,7 +104,7 @@ pub fn evaluate(
 
     let mut changes = Vec::new();
     for ((person, task), wanted) in people.iter_mut().zip(tasks).zip(&wanted) {
-        let (values, memberships, due) = {
+        let (values, memberships, outcomes, due) = {
             let context = PersonContext::new(catalog, person, task.at, calendar, &edges);
             let mut due: Option<Timestamp> = None;
             let mut consider = |definition: &Definition| {
@@ -117,7 +114,7 @@ pub fn evaluate(
             };
             let traits: Vec<usize> = match &task.scope {
                 Scope::All => (0..catalog.traits.len()).collect(),
-                Scope::Some { traits, .. } => traits.iter().copied().collect(),
+                Scope::Some(touched) => touched.traits.iter().copied().collect(),
             };
             let mut values: Vec<(usize, Value)> = Vec::with_capacity(traits.len());
             for position in traits {
@@ -130,7 +127,7 @@ pub fn evaluate(
             }
             let segments: Vec<usize> = match &task.scope {
                 Scope::All => (0..catalog.segments.len()).collect(),
-                Scope::Some { segments, .. } => segments.iter().copied().collect(),
+                Scope::Some(touched) => touched.segments.iter().copied().collect(),
             };
             let mut memberships: Vec<(usize, bool)> = Vec::with_capacity(segments.len());
             for position in segments {
@@ -139,8 +136,19 @@ pub fn evaluate(
                     consider(&found.definition);
                 }
             }
+            let scores: Vec<usize> = match &task.scope {
+                Scope::All => (0..catalog.scores.len()).collect(),
+                Scope::Some(touched) => touched.scores.iter().copied().collect(),
+            };
+            let mut outcomes = Vec::with_capacity(scores.len());
+            for position in scores {
+                if let Some(found) = catalog.scores.get(position) {
+                    outcomes.push((position, found, context.outcome(found)));
+                    consider(&found.definition);
+                }
+            }
             context.check()?;
-            (values, memberships, due)
+            (values, memberships, outcomes, due)
         };
         let mut changed = |what| {
             changes.push(Change { profile_id: person.profile_id, at: task.at, cause: task.cause.clone(), what });
@@ -150,6 +158,14 @@ pub fn evaluate(
             if let Some(old) = person.computed.set(found.id, &value, task.at) {
                 let new = person.computed.get(found.id).map_or_else(|| "null".to_string(), |e| e.json.clone());
                 changed(What::Trait { position, old, new });
+            }
+        }
+        for (position, score, outcome) in outcomes {
+            let kept = person.computed.get(score.id).and_then(|entry| Stored::parse(&entry.json));
+            let old = kept.unwrap_or_else(|| Stored::blank(&score.model.grades));
+            if let Some(change) = announce::Change::of(score, old, &outcome) {
+                person.computed.set_json(score.id, change.new.to_json(), false, task.at);
+                changed(What::Score { position, change: Box::new(change) });
             }
         }
         for (position, is_member) in memberships {
@@ -165,7 +181,7 @@ pub fn evaluate(
         }
         person.due = match task.scope {
             Scope::All => due,
-            Scope::Some { .. } => match (person.due, due) {
+            Scope::Some(_) => match (person.due, due) {
                 (Some(a), Some(b)) => Some(a.min(b)),
                 (a, b) => a.or(b),
             },
@@ -211,15 +227,28 @@ pub fn advance(
     Ok(changes)
 }
 
-/// Loads what the definitions in scope refer to beside the state.
+/// Loads what the definitions whose values are kept refer to beside the state.
 pub fn load_references(spi: &Spi, catalog: &Catalog, people: &mut [Person]) -> Result<()> {
-    // Flags load what they need when somebody asks.
-    let all = || catalog.definitions().filter(|(what, _, _)| *what != "flag").map(|(_, _, definition)| definition);
-    let filters = || catalog.routes.iter().filter_map(|route| route.filter.as_ref());
-    if all().any(|d| d.needs_profile) || filters().any(|f| !f.profile_references().is_empty()) {
+    load_needed(spi, catalog, people, catalog.stored_definitions())
+}
+
+/// Loads what some of the definitions, and the filters of routes, refer to beside the state.
+pub fn load_needed<'a>(
+    spi: &Spi,
+    catalog: &Catalog,
+    people: &mut [Person],
+    definitions: impl Iterator<Item = &'a Definition>,
+) -> Result<()> {
+    let mut needs_profile = catalog.routes.iter().any(|route| route.needs_profile);
+    let mut needs_groups = catalog.routes.iter().any(|route| route.needs_groups);
+    for definition in definitions {
+        needs_profile |= definition.needs_profile;
+        needs_groups |= definition.needs_groups;
+    }
+    if needs_profile {
         person::load_traits(spi, people)?;
     }
-    if all().any(|d| d.needs_groups) || filters().any(cdp_expr::Expr::uses_group) {
+    if needs_groups {
         person::load_groups(spi, people)?;
     }
     if !catalog.segments.is_empty() {

@@ -30,12 +30,12 @@ fn needed<'a>(expressions: impl Iterator<Item = &'a Expr>) -> BTreeMap<Source, B
     all
 }
 
-/// Makes the stored slots fit all definitions (inlined). A slot that has to answer more than before is
+/// Makes the stored slots fit all definitions (inlined). `existing` are those that stay as far as they are needed. A slot that has to answer more than before is
 /// replaced by a new one, which people fill from their events. Returns whether one was made.
 pub fn store<'a>(
     spi: &Spi,
     namespace: &Namespace,
-    existing: &[Slot],
+    existing: impl Iterator<Item = &'a Slot>,
     expressions: impl Iterator<Item = &'a Expr>,
     version: i32,
 ) -> Result<bool> {

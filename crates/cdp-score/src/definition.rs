@@ -130,6 +130,13 @@ impl Score {
         })
     }
 
+    /// Whether two definitions always give the same points, grades and announcements.
+    pub fn scores_alike(&self, other: &Score) -> bool {
+        let mut words = other.clone();
+        words.description.clone_from(&self.description);
+        *self == words
+    }
+
     /// What the score reads of a person, in the order in which [`Score::evaluate`] takes the
     /// values: the sources of all attributes, then the activities.
     pub fn inputs(&self) -> impl Iterator<Item = &Expr> {
@@ -154,12 +161,14 @@ impl Score {
         for (expr, path) in sources.chain(activities) {
             let checked = cdp_expr::resolve(expr, Kind::Score, Some(key), catalog)
                 .map_err(|error| refused(&path, error))?;
-            warnings.extend(
-                checked
-                    .warnings
-                    .into_iter()
-                    .map(|warning| format!("{path}: {warning}")),
-            );
+            for warning in checked.warnings {
+                // A rule's filter may have warnings of its own; the event is beside it.
+                let event = path
+                    .strip_suffix("/filter")
+                    .filter(|_| warning.starts_with("no event"));
+                let place = event.map_or_else(|| path.clone(), |rule| format!("{rule}/event"));
+                warnings.push(format!("{place}: {warning}"));
+            }
             *expr = checked.expr;
         }
         for rule in &mut self.activities {

@@ -202,6 +202,16 @@ impl Outcome<'_> {
         self.rules.iter().all(|rule| rule.points.is_zero())
     }
 
+    /// Total, the points of both halves, and the grade.
+    pub fn summary(&self) -> Json {
+        json!({
+            "total": self.total.to_json(),
+            "icp": self.icp.to_json(),
+            "behavior": self.behavior.to_json(),
+            "grade": self.grade,
+        })
+    }
+
     /// The points of every attribute and of the activities that give any, and what of the
     /// attributes is missing or cannot be read.
     pub fn meta(&self) -> Json {

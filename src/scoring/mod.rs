@@ -1,0 +1,21 @@
+//! Stage 9, the other half: lead scores. What a score reads are expressions like any other, so its parts are kept
+//! up to date, merged, split and rebuilt as those of traits are; `cdp_score` makes points and grades of them.
+
+pub mod announce;
+pub mod define;
+pub mod load;
+pub mod rescore;
+pub mod stored;
+
+use crate::traits::catalog::Definition;
+use std::rc::Rc;
+
+/// A score.
+pub struct Score {
+    /// Under which a person's score is kept.
+    pub id: i32,
+    pub key: String,
+    pub model: Rc<cdp_score::Score>,
+    /// Its expression is the list of all that the model reads.
+    pub definition: Definition,
+}
