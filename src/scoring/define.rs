@@ -29,7 +29,7 @@ pub fn define(spi: &Spi, namespace: &Namespace, key: &str, text: &str) -> Result
         serde_json::from_str(text).map_err(|error| crate::error::internal(error.to_string()))?;
     let known = define::lock(spi, namespace)?;
     let mut model = cdp_score::Score::parse(&given).map_err(refused)?;
-    let warnings = model.resolve(key, &known.names(define::event_names(spi)?)).map_err(refused)?;
+    let warnings = model.resolve(key, &known.names(define::event_names(spi, namespace.id)?)).map_err(refused)?;
     for warning in &warnings {
         warn(warning, None);
     }
