@@ -41,10 +41,11 @@ impl Matching {
 /// Whether a statement gives what states give: these estimate distinct values and percentiles of many, and a
 /// statement has no scores.
 fn is_exact(inlined: &Expr) -> bool {
-    let mut is_exact = !inlined
-        .aggregates()
-        .iter()
-        .any(|aggregate| matches!(aggregate.function, AggregateFunction::Unique | AggregateFunction::Percentile(_)));
+    let mut is_exact = !inlined.aggregates().iter().any(|aggregate| {
+        // Powers of a half may differ in their last digit, which a comparison would see.
+        let is_fractional = matches!(aggregate.function, AggregateFunction::DecayedCount { .. });
+        is_fractional || matches!(aggregate.function, AggregateFunction::Unique | AggregateFunction::Percentile(_))
+    });
     inlined.walk(&mut |node| is_exact &= !matches!(node, Expr::Score(_) | Expr::Grade(_)));
     is_exact
 }
