@@ -1,15 +1,26 @@
 -- Making, changing and dropping definitions.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
-CREATE VIEW cdp.namespaces AS
-    SELECT name, keywords, timezone, settings, created_at, updated_at FROM _cdp.namespaces;
-COMMENT ON VIEW cdp.namespaces IS 'Namespaces that were configured; "default" is there without being listed';
+CREATE FUNCTION _cdp.bound_namespaces() RETURNS integer[]
+    LANGUAGE c STABLE PARALLEL SAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_bound_namespaces';
+COMMENT ON FUNCTION _cdp.bound_namespaces() IS 'Ids of the namespaces that the session may use; null: all';
+REVOKE ALL ON FUNCTION _cdp.bound_namespaces() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _cdp.bound_namespaces() TO cdp_reader, cdp_writer, cdp_admin;
 
 CREATE VIEW _cdp.namespace_names AS
     SELECT namespace_id, name FROM _cdp.namespaces
     UNION ALL
-    SELECT 1, 'default'::text WHERE NOT EXISTS (SELECT FROM _cdp.namespaces WHERE namespace_id OPERATOR(pg_catalog.=) 1);
+    SELECT 1, 'default'::text WHERE NOT EXISTS (SELECT FROM _cdp.namespaces WHERE namespace_id OPERATOR(pg_catalog.=) 1)
+        AND COALESCE(1 OPERATOR(pg_catalog.=) ANY ((SELECT _cdp.bound_namespaces())::integer[]), true);
 COMMENT ON VIEW _cdp.namespace_names IS 'Names of all namespaces, the default one included';
+
+CREATE VIEW cdp.namespaces AS
+    SELECT n.name, COALESCE(s.keywords, '{}') AS keywords, COALESCE(s.timezone, 'UTC') AS timezone, COALESCE(s.settings, '{}') AS settings,
+        s.created_at, s.updated_at
+    FROM _cdp.namespace_names AS n LEFT JOIN _cdp.namespaces AS s ON s.namespace_id OPERATOR(pg_catalog.=) n.namespace_id;
+COMMENT ON VIEW cdp.namespaces IS 'Namespaces; "default" is always there';
 
 CREATE VIEW cdp.trait_definitions AS
     SELECT n.name AS namespace, t.key, t.expression, t.result_type, t.description, t.created_at, t.updated_at

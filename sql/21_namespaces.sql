@@ -39,3 +39,78 @@ COMMENT ON FUNCTION cdp.unbind_role(text) IS 'Lets a role use all namespaces aga
 REVOKE ALL ON FUNCTION cdp.unbind_role(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.unbind_role(text) TO cdp_admin;
 
+CREATE FUNCTION cdp.drop_namespace(
+    name text,
+    everything boolean DEFAULT false
+) RETURNS void
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_drop_namespace';
+COMMENT ON FUNCTION cdp.drop_namespace(text, boolean) IS 'Drops a namespace; refused while anything is in it, unless everything is to be deleted with it';
+REVOKE ALL ON FUNCTION cdp.drop_namespace(text, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.drop_namespace(text, boolean) TO cdp_admin;
+
+CREATE FUNCTION cdp.namespace_statistics(
+    namespace text DEFAULT NULL
+) RETURNS TABLE (people bigint, events bigint, traits bigint, segments bigint, destinations bigint,
+    deliveries_waiting bigint, delivered bigint, dead_letters bigint, storage_bytes bigint)
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_namespace_statistics';
+COMMENT ON FUNCTION cdp.namespace_statistics(text) IS 'How much is in a namespace; storage is its share of tables and indexes, by its share of their rows';
+REVOKE ALL ON FUNCTION cdp.namespace_statistics(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.namespace_statistics(text) TO cdp_reader, cdp_writer, cdp_admin;
+
+CREATE FUNCTION cdp.route_namespace(
+    campaign_name text
+) RETURNS text
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_route_namespace';
+COMMENT ON FUNCTION cdp.route_namespace(text) IS 'The namespace whose longest keyword is in the name of a campaign, as words of its own; else default';
+REVOKE ALL ON FUNCTION cdp.route_namespace(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.route_namespace(text) TO cdp_reader, cdp_writer, cdp_admin;
+
+-- The view is made with the caller's rights, in the schema in which the caller's objects are made.
+CREATE FUNCTION cdp.create_compat_views(
+    namespace text DEFAULT NULL,
+    schema text DEFAULT pg_catalog.current_schema()
+) RETURNS SETOF text
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    chosen CONSTANT text := cdp.current_namespace(namespace);
+    view_name text;
+    has_scores CONSTANT boolean := pg_catalog.to_regprocedure('cdp.score(text, text, text)') IS NOT NULL;
+BEGIN
+    IF schema IS NULL THEN
+        RAISE EXCEPTION 'there is no schema to make the view in' USING ERRCODE = 'invalid_schema_name', HINT = 'Name one: schema => ''public''.';
+    END IF;
+    FOREACH view_name IN ARRAY CASE chosen WHEN 'default' THEN ARRAY['default_user_source', 'playmaker_user_source']
+        ELSE ARRAY[pg_catalog.regexp_replace(pg_catalog.lower(chosen), '[^a-z0-9_]+', '_', 'g') OPERATOR(pg_catalog.||) '_user_source'] END
+    LOOP
+        EXECUTE pg_catalog.format(
+            'CREATE OR REPLACE VIEW %1$I.%2$I AS
+             SELECT p.profile_id AS id, COALESCE(p.traits OPERATOR(pg_catalog.->>) ''email'',
+                    (SELECT pg_catalog.min(i.value) FROM cdp.identifiers AS i
+                     WHERE i.namespace OPERATOR(pg_catalog.=) %3$L AND i.profile_id OPERATOR(pg_catalog.=) p.profile_id
+                       AND i.kind OPERATOR(pg_catalog.=) ''email'')) AS email,
+                 COALESCE(p.traits OPERATOR(pg_catalog.->>) ''first_name'', p.traits OPERATOR(pg_catalog.->>) ''firstName'') AS first_name,
+                 COALESCE(p.traits OPERATOR(pg_catalog.->>) ''last_name'', p.traits OPERATOR(pg_catalog.->>) ''lastName'') AS last_name,
+                 p.traits OPERATOR(pg_catalog.->>) ''company'' AS company,
+                 COALESCE(p.traits OPERATOR(pg_catalog.->>) ''linkedin_url'', p.traits OPERATOR(pg_catalog.->>) ''linkedinUrl'') AS linkedin_url,
+                 p.traits, %4$s, p.event_count, p.first_seen, p.last_seen, p.created_at
+             FROM cdp.people AS p %5$s WHERE p.namespace OPERATOR(pg_catalog.=) %3$L',
+            schema, view_name, chosen,
+            CASE WHEN has_scores THEN 's.icp AS icp_score, s.behavior AS behaviour_score, s.total AS lead_score, s.grade AS icp, s.meta AS scoring_meta'
+                ELSE 'NULL::numeric AS icp_score, NULL::numeric AS behaviour_score, NULL::numeric AS lead_score, NULL::text AS icp, NULL::jsonb AS scoring_meta' END,
+            CASE WHEN has_scores THEN pg_catalog.format('LEFT JOIN LATERAL cdp.score(p.profile_id::text, ''lead'', %L) AS s ON true', chosen) ELSE '' END);
+        EXECUTE pg_catalog.format('COMMENT ON VIEW %I.%I IS %L', schema, view_name, 'People of the namespace ' OPERATOR(pg_catalog.||) chosen);
+        RETURN NEXT pg_catalog.format('%I.%I', schema, view_name);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION cdp.create_compat_views(text, text) IS 'Makes the view <namespace>_user_source of a namespace''s people, with their scores; returns the names of the views';
+REVOKE ALL ON FUNCTION cdp.create_compat_views(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.create_compat_views(text, text) TO cdp_reader, cdp_writer, cdp_admin;

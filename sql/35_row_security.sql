@@ -16,14 +16,6 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION _cdp.bound_namespaces() RETURNS integer[]
-    LANGUAGE c STABLE PARALLEL SAFE SECURITY DEFINER
-    SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'cdp_bound_namespaces';
-COMMENT ON FUNCTION _cdp.bound_namespaces() IS 'Ids of the namespaces that the session may use; null: all';
-REVOKE ALL ON FUNCTION _cdp.bound_namespaces() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION _cdp.bound_namespaces() TO cdp_reader, cdp_writer, cdp_admin;
-
 DO $$
 DECLARE
     relation regclass;

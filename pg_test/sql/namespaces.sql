@@ -13,3 +13,46 @@ SET cdp.namespace = 'acme';
 SELECT cdp.trait('u1', 'opens') AS session;
 SELECT namespace, count(*) FROM cdp.events GROUP BY namespace ORDER BY namespace;
 SELECT name, keywords, timezone FROM cdp.namespaces ORDER BY name;
+RESET cdp.namespace;
+
+-- Keywords: the longest that is in the name of a campaign as words of its own.
+SELECT name, keywords FROM cdp.define_namespace('acme-corp', ARRAY['ACME Corp', 'acme-corp']);
+SELECT name FROM cdp.define_namespace('tech-startup', ARRAY['TechStartup', 'Tech Startup Inc', 'TSI']);
+SELECT c AS campaign, cdp.route_namespace(c) FROM unnest(ARRAY['ACME Corp Q1 Campaign', 'acme q1', 'pharmacmeeting', 'Q1_TSI_outreach', 'tsi for ACME',
+    'Tech Startup Inc and ACME Corp', 'nobody', '', NULL]) AS c;
+SELECT cdp.define_namespace('late', ARRAY['x', 'tsi']);
+SELECT cdp.define_namespace('late', ARRAY[' - ']);
+SELECT name, keywords FROM cdp.define_namespace('tech-startup', ARRAY['TechStartup']);
+SELECT name, keywords FROM cdp.define_namespace('late', ARRAY['TSI']);
+SELECT cdp.route_namespace('Q1_TSI_outreach');
+
+-- What the predecessor's reports read.
+SELECT status FROM cdp.identify('lead', '{"email": "lead@example.com", "firstName": "Lea", "company": "Example"}', namespace => 'acme-corp');
+CREATE SCHEMA reports;
+SELECT * FROM cdp.create_compat_views('acme-corp', 'reports');
+SELECT * FROM cdp.create_compat_views('acme-corp', 'reports');
+SELECT email, first_name, last_name, company FROM reports.acme_corp_user_source;
+SELECT * FROM cdp.create_compat_views(schema => 'reports');
+SELECT id > 0 AS id, email FROM reports.playmaker_user_source;
+SELECT cdp.create_compat_views('acme-corp', 'nowhere');
+DROP SCHEMA reports CASCADE;
+
+-- What is in them.
+SELECT people, events, traits, segments, destinations, deliveries_waiting, delivered, dead_letters, storage_bytes > 0 AS "takes space"
+FROM cdp.namespace_statistics('acme');
+SELECT people, events, storage_bytes FROM cdp.namespace_statistics('late');
+
+-- Dropping one is refused while anything is in it, unless everything is to go.
+\set VERBOSITY verbose
+SELECT cdp.drop_namespace('default', true);
+SELECT cdp.drop_namespace('acm');
+SELECT cdp.drop_namespace('acme');
+SELECT cdp.drop_namespace('late');
+SELECT cdp.drop_namespace('acme', everything => true);
+SELECT name FROM cdp.namespaces ORDER BY name;
+SELECT namespace, count(*) FROM cdp.events GROUP BY namespace ORDER BY namespace;
+SELECT cdp.track('u1', 'open', namespace => 'acme');
+-- One of the same name starts with nothing.
+SELECT name FROM cdp.define_namespace('acme');
+SELECT status FROM cdp.track('u1', 'open', message_id => 'm1', namespace => 'acme');
+SELECT cdp.evaluate('u1', 'events.open.count', namespace => 'acme');

@@ -2,7 +2,7 @@
 
 use super::required;
 use crate::error::Result;
-use crate::namespaces::{self, bindings, define};
+use crate::namespaces::{self, bindings, define, remove, routing, statistics};
 use crate::pg::datum::Param;
 use crate::pg::function::{Call, Field, Returned};
 use crate::pg::spi::Spi;
@@ -63,4 +63,39 @@ pub fn unbind_role(call: &Call) -> Result<Returned> {
     let role = required(call, 0, "role")?;
     Spi::connect(false, |spi| bindings::unbind(spi, &role))?;
     Ok(Returned::Value(Field::Null))
+}
+
+/// `cdp.drop_namespace(name, everything)`
+pub fn drop_namespace(call: &Call) -> Result<Returned> {
+    let name = required(call, 0, "name")?;
+    Spi::connect(false, |spi| remove::drop(spi, &name, call.bool(1).unwrap_or(false)))?;
+    Ok(Returned::Value(Field::Null))
+}
+
+/// `cdp.namespace_statistics(namespace)`
+pub fn namespace_statistics(call: &Call) -> Result<Returned> {
+    let found = Spi::connect(true, |spi| statistics::of(spi, &*super::namespace(spi, call, 0)?))?;
+    let rows = found.map(|found| {
+        [
+            found.people,
+            found.events,
+            found.traits,
+            found.segments,
+            found.destinations,
+            found.waiting,
+            found.delivered,
+            found.dead_letters,
+            found.storage,
+        ]
+        .map(Field::Int8)
+        .into()
+    });
+    Ok(Returned::Rows(rows.into_iter().collect()))
+}
+
+/// `cdp.route_namespace(campaign_name)`
+pub fn route_namespace(call: &Call) -> Result<Returned> {
+    let campaign = call.text(0).unwrap_or_default();
+    let name = Spi::connect(true, |spi| routing::route(spi, &campaign))?;
+    Ok(Returned::Value(Field::Text(name)))
 }

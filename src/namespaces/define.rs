@@ -22,6 +22,7 @@ pub fn define(spi: &Spi, name: &str, keywords: &[String], timezone: &str, settin
     })?;
     crate::identity::settings::Settings::read(&parsed)?;
     let keywords: Vec<&str> = keywords.iter().map(String::as_str).collect();
+    super::routing::check(spi, name, &keywords)?;
     let parameters = [Param::Text(name), Param::TextArray(&keywords), Param::Text(timezone), Param::Jsonb(settings)];
     let before = by_name_if_known(spi, name)?;
     if name == DEFAULT {

@@ -2,6 +2,9 @@
 
 pub mod bindings;
 pub mod define;
+pub mod remove;
+pub mod routing;
+pub mod statistics;
 
 use crate::error::{unknown_key, Error, Result};
 use crate::pg::cache;

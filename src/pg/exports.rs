@@ -70,6 +70,9 @@ functions! {
     cdp_define_namespace, pg_finfo_cdp_define_namespace => crate::api::namespaces::define_namespace;
     cdp_current_namespace, pg_finfo_cdp_current_namespace => crate::api::namespaces::current_namespace;
     cdp_bound_namespaces, pg_finfo_cdp_bound_namespaces => crate::api::namespaces::bound_namespaces;
+    cdp_drop_namespace, pg_finfo_cdp_drop_namespace => crate::api::namespaces::drop_namespace;
+    cdp_namespace_statistics, pg_finfo_cdp_namespace_statistics => crate::api::namespaces::namespace_statistics;
+    cdp_route_namespace, pg_finfo_cdp_route_namespace => crate::api::namespaces::route_namespace;
     cdp_bind_role, pg_finfo_cdp_bind_role => crate::api::namespaces::bind_role;
     cdp_unbind_role, pg_finfo_cdp_unbind_role => crate::api::namespaces::unbind_role;
     cdp_drop_trait, pg_finfo_cdp_drop_trait => crate::api::define::drop_trait;
