@@ -15,6 +15,8 @@ use std::collections::HashMap;
 thread_local! {
     /// Kept plans by the address of their text, which is static.
     static PLANS: RefCell<HashMap<usize, pg_sys::SPIPlanPtr>> = RefCell::new(HashMap::new());
+    /// Kept plans over the transition tables of triggers, by table and text.
+    static TRANSITION_PLANS: RefCell<HashMap<(u32, String), pg_sys::SPIPlanPtr>> = RefCell::new(HashMap::new());
 }
 
 /// Which rows a statement sees.
@@ -175,6 +177,27 @@ impl Spi {
             code if code < 0 => Err(internal(format!("SPI_register_trigger_data returned {code}"))),
             _ => Ok(()),
         }
+    }
+
+    /// As [`Spi::query_text`], for a statement over the transition tables of a table, whose plan is kept.
+    pub fn query_transition(&self, relation: u32, sql: &str) -> Result<Rows> {
+        /// A session keeps no more plans than this: freeing one could take it from under a statement that runs.
+        const MOST_PLANS: usize = 100;
+        let key = (relation, sql.to_string());
+        let known = TRANSITION_PLANS.with_borrow(|plans| plans.get(&key).copied().ok_or(plans.len()));
+        let plan = match known {
+            Ok(plan) => plan,
+            Err(count) if count >= MOST_PLANS => return self.query_text(sql, &[]),
+            Err(_) => {
+                let plan = prepare(sql, &[])?;
+                // SAFETY: the plan was just made.
+                unsafe { pg_sys::SPI_keepplan(plan) };
+                TRANSITION_PLANS.with_borrow_mut(|plans| plans.insert(key, plan));
+                plan
+            }
+        };
+        let _plans = self.plans.lifted();
+        run_plan(plan, sql, &[], View::Current)
     }
 
     /// Whether a statement whose text is made at run time can be planned; it is not run.

@@ -51,7 +51,11 @@ impl Statement<'_> {
             Change::Insert => self.template.inserted(first, count),
             Change::Update => self.template.updated(first, count),
         };
-        sandbox::as_role_with_id(self.trigger.owner, || messages(self.spi.query_text(&sql, &[])?))
+        let is_whole = (first, count) == (0, usize::MAX);
+        sandbox::as_role_with_id(self.trigger.owner, || match is_whole {
+            true => messages(self.spi.query_transition(self.trigger.relation, &sql)?),
+            false => messages(self.spi.query_text(&sql, &[])?),
+        })
     }
 
     /// The messages of all rows but those for which the attachment's SQL fails.
