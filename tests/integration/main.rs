@@ -1,6 +1,7 @@
 //! Integration tests: one file a subject. Each test starts the cluster it needs; run one subject with
 //! `make test-integration FILTER=lifecycle`.
 
+mod budgets;
 mod cdnow;
 mod compiled;
 mod container;

@@ -11,6 +11,8 @@ pub struct Install {
     pub bin: PathBuf,
     /// Where extensions' control files and scripts are.
     pub extension_folder: PathBuf,
+    /// Where loadable libraries are.
+    pub library_folder: PathBuf,
     /// Such as `PostgreSQL 15.20`.
     pub version: String,
     pub major: u32,
@@ -48,6 +50,7 @@ impl Install {
         Install {
             bin: PathBuf::from(ask("--bindir")),
             extension_folder: PathBuf::from(ask("--sharedir")).join("extension"),
+            library_folder: PathBuf::from(ask("--pkglibdir")),
             version,
             major,
         }
