@@ -114,13 +114,15 @@ pub fn with<T>(oid: u32, columns: &[&CStr], body: impl FnOnce(&mut Table) -> Res
 /// `relation` must be open.
 unsafe fn places(relation: pg_sys::Relation, columns: &[&CStr]) -> Option<Vec<usize>> {
     const HEAP: u32 = 2;
+    // Policies bind this user; they do not bind the tables' owner, as whom cdp's functions run.
+    const ROW_SECURITY_APPLIES: i32 = 2;
     // SAFETY: by the caller's promise; a descriptor has as many attributes as it says.
     unsafe {
         let class = &*(*relation).rd_rel;
         let is_plain = class.relkind == pg_sys::RELKIND_RELATION as std::ffi::c_char
             && class.relam == pg_sys::Oid::from(HEAP)
             && !class.relhasrules
-            // Row security is for the views' owner; cdp's functions run as a superuser, whom it does not concern.
+            && pg_sys::check_enable_rls((*relation).rd_id, pg_sys::InvalidOid, true) != ROW_SECURITY_APPLIES
             && (*relation).trigdesc.is_null();
         if !is_plain {
             return None;

@@ -18,6 +18,7 @@ use crate::pg::spi::Spi;
 use crate::scoring::{self, Score};
 use cdp_expr::{Aggregate, Catalog as _, Expr};
 use cdp_state::{SlotSpec, Zoned};
+use rustc_hash::FxHashMap;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
@@ -126,7 +127,7 @@ pub struct Catalog {
     trait_index: HashMap<String, usize>,
     segment_index: HashMap<String, usize>,
     score_index: HashMap<String, usize>,
-    aggregate_index: HashMap<Aggregate, usize>,
+    aggregate_index: FxHashMap<Aggregate, usize>,
 }
 
 struct Remembered {
@@ -323,7 +324,7 @@ fn load(spi: &Spi, namespace_id: i32) -> Result<Catalog> {
         trait_index: traits.iter().enumerate().map(|(i, t)| (t.key.clone(), i)).collect(),
         segment_index: segments.iter().enumerate().map(|(i, s)| (s.key.clone(), i)).collect(),
         score_index: scores.iter().enumerate().map(|(i, s)| (s.key.clone(), i)).collect(),
-        aggregate_index: HashMap::new(),
+        aggregate_index: FxHashMap::default(),
     };
     for (id, version, event, filter, property, aggregates) in slots {
         let property = Some(property).filter(|path| !path.is_empty());
@@ -653,7 +654,7 @@ impl Catalog {
             trait_index: self.trait_index.clone(),
             segment_index: self.segment_index.clone(),
             score_index: self.score_index.clone(),
-            aggregate_index: HashMap::new(),
+            aggregate_index: FxHashMap::default(),
         };
         for slot in &self.slots {
             let aggregates = self

@@ -8,9 +8,9 @@ use crate::scoring::Score;
 use cdp_expr::{Aggregate, Context, EventSource};
 use cdp_state::{Calendar, StateError};
 use cdp_value::{AggregateFunction, AgoUnit, Timestamp, Value};
+use rustc_hash::FxHashMap;
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::HashMap;
 
 pub struct PersonContext<'a> {
     pub catalog: &'a Catalog,
@@ -22,9 +22,9 @@ pub struct PersonContext<'a> {
     pub attributes: Option<&'a Value>,
     /// The message at hand, for filters of routes.
     pub message: Option<&'a Value>,
-    known: RefCell<HashMap<usize, Value>>,
+    known: RefCell<FxHashMap<usize, Value>>,
     /// Totals and grades of scores, by id.
-    scores: RefCell<HashMap<i32, (Value, Value)>>,
+    scores: RefCell<FxHashMap<i32, (Value, Value)>>,
     damage: RefCell<Option<StateError>>,
 }
 

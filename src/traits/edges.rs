@@ -9,12 +9,13 @@ use crate::pg::datum::Param;
 use crate::pg::spi::Spi;
 use cdp_state::{Edge, EdgeEvents};
 use cdp_value::{Timestamp, Value};
+use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, HashMap};
 
 /// Edge events by profile and slot.
 #[derive(Default)]
 pub struct Edges {
-    events: HashMap<(i64, u32), EdgeEvents>,
+    events: FxHashMap<(i64, u32), EdgeEvents>,
 }
 
 static NONE: EdgeEvents = EdgeEvents::none();
