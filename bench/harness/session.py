@@ -18,6 +18,7 @@ class Session:
             text=True,
             env=server.environment,
         )
+        self.backend = None
         self.run("SET client_min_messages = error; SET jit = off")
 
     def __enter__(self):
@@ -56,6 +57,13 @@ class Session:
         start = time.perf_counter()
         self.run(sql)
         return time.perf_counter() - start
+
+    def processor_seconds(self):
+        """Time that the backend has spent on a processor; it does not count waiting for one."""
+        if self.backend is None:
+            self.backend = self.value("SELECT pg_backend_pid()")
+        with open(f"/proc/{self.backend}/schedstat", encoding="ascii") as file:
+            return int(file.read().split()[0]) / 1e9
 
     def close(self):
         self.process.stdin.close()

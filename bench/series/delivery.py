@@ -59,7 +59,7 @@ def delivery(server, report, quick):
                 )
                 if done.returncode != 0:
                     raise RuntimeError(f"{name}: {done.stderr[-2000:]}")
-                return count / float(done.stdout.split()[-1])
+                return count / next(float(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("seconds "))
 
             return Contestant(name, run)
 
@@ -70,7 +70,7 @@ def delivery(server, report, quick):
         ).run(3 if quick else 5)
         comparison.notes["received by the endpoint"] = urllib.request.urlopen(url).read().decode()
         if memory:
-            comparison.notes["private memory of the delivery worker"] = f"{max(memory):.0f} MB"
+            comparison.notes["memory of the delivery worker, without shared buffers"] = f"{max(memory):.0f} MB"
         report.add("delivery", comparison)
         session.close()
     finally:

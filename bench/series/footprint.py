@@ -8,9 +8,9 @@ from series.ingest import prepared
 
 
 def memory_mb(process):
-    """Memory that the process shares with nobody."""
+    """Memory of the process itself, without the server's shared buffers."""
     lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024
+    return next(int(line.split()[1]) for line in lines if line.startswith("Anonymous:")) / 1024
 
 
 def footprint(server, report, quick):
@@ -58,7 +58,7 @@ def footprint(server, report, quick):
     ):
         name, size, indexes = line.split("|")
         comparison.notes[f"disk per million events, {name}"] = f"{int(size) / total:.0f} MB, of which indexes {int(indexes) / total:.0f} MB"
-    comparison.notes["private memory of the ingesting backend"] = f"{memory_mb(process):.0f} MB"
+    comparison.notes["memory of the ingesting backend, without shared buffers"] = f"{memory_mb(process):.0f} MB"
     report.add("footprint", comparison)
     session.close()
 

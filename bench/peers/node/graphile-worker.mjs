@@ -20,7 +20,6 @@ const runner = await run({
   concurrency: 8,
   noHandleSignals: true,
   pollInterval: 100,
-  logger: undefined,
   taskList: {
     post: async (payload) => {
       const answer = await fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(payload.body) });
@@ -31,7 +30,7 @@ const runner = await run({
   },
 });
 await finished;
-console.log(((performance.now() - start) / 1000).toFixed(3));
+console.log(`seconds ${((performance.now() - start) / 1000).toFixed(3)}`);
 await runner.stop();
 await utils.release();
 await pool.end();

@@ -29,6 +29,6 @@ for (let i = 0; i < 8; i += 1) {
   });
 }
 await finished;
-console.log(((performance.now() - start) / 1000).toFixed(3));
+console.log(`seconds ${((performance.now() - start) / 1000).toFixed(3)}`);
 await boss.stop({ graceful: false });
 process.exit(0);
