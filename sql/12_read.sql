@@ -288,16 +288,5 @@ CREATE VIEW cdp.quarantine AS
     FROM _cdp.quarantine AS q JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) q.namespace_id;
 COMMENT ON VIEW cdp.quarantine IS 'Messages that could not be taken, as they came, with the reason; cdp.requeue_quarantine() takes them again';
 
-CREATE VIEW cdp.progress AS
-    SELECT 'definitions'::text AS job, n.name AS namespace, s.done, s.total,
-        pg_catalog.round(100.0 OPERATOR(pg_catalog.*) s.done OPERATOR(pg_catalog./) GREATEST(s.total, 1), 1) AS percent,
-        CASE WHEN s.done OPERATOR(pg_catalog.>) 0 THEN
-            (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) s.started_at)
-            OPERATOR(pg_catalog.*) ((s.total OPERATOR(pg_catalog.-) s.done)::float8 OPERATOR(pg_catalog./) s.done::float8) END AS eta,
-        s.started_at
-    FROM _cdp.sweeps AS s JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) s.namespace_id
-    WHERE NOT s.swept;
-COMMENT ON VIEW cdp.progress IS 'Work that runs in the background, and how far it is';
-
 GRANT SELECT ON cdp.namespaces, cdp.trait_definitions, cdp.segment_definitions, cdp.events, cdp.people, cdp.identifiers,
-    cdp.user_traits, cdp.user_segments, cdp.quarantine, cdp.progress TO cdp_reader, cdp_writer, cdp_admin;
+    cdp.user_traits, cdp.user_segments, cdp.quarantine TO cdp_reader, cdp_writer, cdp_admin;

@@ -22,6 +22,7 @@ static DELIVERY_LEASE: GucSetting<i32> = GucSetting::<i32>::new(120);
 static DELIVERY_BATCH: GucSetting<i32> = GucSetting::<i32>::new(1_000);
 static OUTBOX_DAYS: GucSetting<i32> = GucSetting::<i32>::new(7);
 static DEAD_LETTER_DAYS: GucSetting<i32> = GucSetting::<i32>::new(90);
+static JOB_HISTORY_DAYS: GucSetting<i32> = GucSetting::<i32>::new(30);
 static QUARANTINE_DAYS: GucSetting<i32> = GucSetting::<i32>::new(90);
 
 /// Makes the settings known; called when the library is loaded.
@@ -82,6 +83,7 @@ pub fn define() {
     days(c"cdp.outbox_days", c"Days for which delivered messages are kept; 0: for ever.", &OUTBOX_DAYS);
     days(c"cdp.dead_letter_days", c"Days for which dead letters are kept; 0: for ever.", &DEAD_LETTER_DAYS);
     days(c"cdp.quarantine_days", c"Days for which quarantined messages are kept; 0: for ever.", &QUARANTINE_DAYS);
+    days(c"cdp.job_history_days", c"Days for which ended runs of jobs are kept; 0: for ever.", &JOB_HISTORY_DAYS);
     let bytes = |name, short, setting: &'static GucSetting<i32>| {
         GucRegistry::define_int_guc(name, short, c"", setting, 1, 1 << 30, GucContext::Suset, GucFlags::UNIT_BYTE);
     };
@@ -196,6 +198,10 @@ pub fn dead_letter_days() -> i64 {
 
 pub fn quarantine_days() -> i64 {
     i64::from(QUARANTINE_DAYS.get())
+}
+
+pub fn job_history_days() -> i64 {
+    i64::from(JOB_HISTORY_DAYS.get())
 }
 
 pub fn max_event_bytes() -> usize {

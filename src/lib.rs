@@ -11,6 +11,7 @@ mod governance;
 mod guc;
 mod identity;
 mod ingest;
+mod jobs;
 mod namespaces;
 mod pg;
 mod scoring;
@@ -41,7 +42,8 @@ extension_sql_file!("../sql/16_delivery_views.sql", name = "delivery_views", req
 extension_sql_file!("../sql/17_delivery_functions.sql", name = "delivery_functions", requires = ["delivery_views"]);
 extension_sql_file!("../sql/18_scores.sql", name = "score_functions", requires = ["delivery_functions"]);
 extension_sql_file!("../sql/19_flags.sql", name = "flag_functions", requires = ["score_functions"]);
-extension_sql_file!("../sql/21_namespaces.sql", name = "namespace_functions", requires = ["flag_functions"]);
+extension_sql_file!("../sql/20_jobs.sql", name = "jobs", requires = ["flag_functions"]);
+extension_sql_file!("../sql/21_namespaces.sql", name = "namespace_functions", requires = ["jobs"]);
 extension_sql_file!("../sql/22_consent.sql", name = "consent", requires = ["namespace_functions"]);
 extension_sql_file!("../sql/30_dump.sql", name = "dump", requires = ["consent"]);
 extension_sql_file!("../sql/35_row_security.sql", name = "row_security", requires = ["dump"]);

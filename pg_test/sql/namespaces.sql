@@ -34,7 +34,6 @@ SELECT * FROM cdp.create_compat_views('acme-corp', 'reports');
 SELECT email, first_name, last_name, company FROM reports.acme_corp_user_source;
 SELECT * FROM cdp.create_compat_views(schema => 'reports');
 SELECT id > 0 AS id, email FROM reports.playmaker_user_source;
-SELECT cdp.create_compat_views('acme-corp', 'nowhere');
 DROP SCHEMA reports CASCADE;
 
 -- What is in them.

@@ -60,7 +60,7 @@ const FAMILIES: &[Family] = &[
         kind: "gauge",
         help: "People that the background work has yet to bring to the latest definitions.",
         labels: &["namespace"],
-        sql: "SELECT namespace, total OPERATOR(pg_catalog.-) done FROM cdp.progress ORDER BY namespace",
+        sql: "SELECT namespace, total OPERATOR(pg_catalog.-) done FROM cdp.progress WHERE job OPERATOR(pg_catalog.=) 'definitions' ORDER BY namespace",
     },
     Family {
         name: "cdp_deliveries_total",

@@ -8,6 +8,7 @@ pub mod destinations;
 pub mod explain;
 pub mod flags;
 pub mod ingest;
+pub mod jobs;
 pub mod metrics;
 pub mod namespaces;
 pub mod operate;

@@ -40,7 +40,8 @@ pub fn run_due(call: &Call) -> Result<Returned> {
         while !is_late() {
             let people =
                 pending::fold_pending(spi, PEOPLE)? + backfill::sweep(spi, PEOPLE)? + timers::run_due(spi, PEOPLE)?;
-            if people == 0 {
+            let worked = crate::jobs::step(spi, PEOPLE as i64)?;
+            if people == 0 && !worked {
                 break;
             }
             done += people;

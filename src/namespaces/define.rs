@@ -21,6 +21,7 @@ pub fn define(spi: &Spi, name: &str, keywords: &[String], timezone: &str, settin
         Error::new(state::INVALID_DEFINITION, "the settings of a namespace are a JSON object").hint("For example '{}'.")
     })?;
     crate::identity::settings::Settings::read(&parsed)?;
+    super::retention::read(&parsed)?;
     let keywords: Vec<&str> = keywords.iter().map(String::as_str).collect();
     super::routing::check(spi, name, &keywords)?;
     let parameters = [Param::Text(name), Param::TextArray(&keywords), Param::Text(timezone), Param::Jsonb(settings)];

@@ -3,6 +3,7 @@
 pub mod bindings;
 pub mod define;
 pub mod remove;
+pub mod retention;
 pub mod routing;
 pub mod statistics;
 

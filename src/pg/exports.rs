@@ -70,6 +70,10 @@ functions! {
     cdp_define_namespace, pg_finfo_cdp_define_namespace => crate::api::namespaces::define_namespace;
     cdp_current_namespace, pg_finfo_cdp_current_namespace => crate::api::namespaces::current_namespace;
     cdp_bound_namespaces, pg_finfo_cdp_bound_namespaces => crate::api::namespaces::bound_namespaces;
+    cdp_start_job, pg_finfo_cdp_start_job => crate::api::jobs::start_job;
+    cdp_stop_job, pg_finfo_cdp_stop_job => crate::api::jobs::stop_job;
+    cdp_schedule, pg_finfo_cdp_schedule => crate::api::jobs::schedule;
+    cdp_unschedule, pg_finfo_cdp_unschedule => crate::api::jobs::unschedule;
     cdp_drop_namespace, pg_finfo_cdp_drop_namespace => crate::api::namespaces::drop_namespace;
     cdp_namespace_statistics, pg_finfo_cdp_namespace_statistics => crate::api::namespaces::namespace_statistics;
     cdp_route_namespace, pg_finfo_cdp_route_namespace => crate::api::namespaces::route_namespace;

@@ -5,6 +5,7 @@ use super::maintenance;
 use super::trouble::Trouble;
 use crate::error::Result;
 use crate::guc;
+use crate::jobs;
 use crate::pg::shared::{Ending, Seat};
 use crate::pg::spi::Spi;
 use crate::pg::worker::{self, Attempt};
@@ -33,6 +34,8 @@ const TASKS: &[Task] = &[
     task("folding in what waits", c"cdp: fold in what waits", guc::timer_interval, 1_000, fold_pending),
     task("what time changes", c"cdp: change what time changes", guc::timer_interval, 1_000, run_due),
     task("computing definitions anew", c"cdp: compute definitions anew", guc::timer_interval, 1_000, sweep),
+    task("running jobs", c"cdp: run a job", seconds::<1>, 1_000, jobs::step),
+    task("forgetting jobs", c"cdp: forget old jobs", minutes::<10>, 1_000, jobs::forget_old_runs),
     task("making partitions", c"cdp: make partitions", minutes::<10>, 1, maintenance::make_partitions),
     task("removing old messages", c"cdp: remove old messages", minutes::<10>, 1, maintenance::drop_outbox_partitions),
     task("forgetting message ids", c"cdp: forget message ids", minutes::<1>, 5_000, maintenance::forget_message_ids),
@@ -48,6 +51,10 @@ const TASKS: &[Task] = &[
     task("releasing messages", c"cdp: release messages", minutes::<1>, 1_000, maintenance::release_orphans),
     task("forgetting dropped roles", c"cdp: forget dropped roles", minutes::<10>, 1, maintenance::forget_dropped_roles),
 ];
+
+fn seconds<const N: u64>() -> Duration {
+    Duration::from_secs(N)
+}
 
 fn minutes<const N: u64>() -> Duration {
     Duration::from_secs(60 * N)
