@@ -23,31 +23,29 @@ class Data:
         self.folder.mkdir(exist_ok=True)
         session.run((SQL / "data.sql").read_text())
 
-    def make(self, seed, events, people, batch=None):
-        """Makes a round; `batch` is the number of events a call or COPY takes."""
+    def make(self, seed, events, people, batch=None, only=None):
+        """Makes a round; `batch` is the number of events a call or COPY takes, `only` the one form that is needed."""
         batch = batch or events
         run = self.session.run
         run("TRUNCATE bench.raw, bench.payloads")
         run(f"INSERT INTO bench.raw SELECT {seed}, m.* FROM bench.make_events({seed}, {events}, {people}) AS m")
-        batches = range(0, events, batch)
-        names = []
-        for number, first in enumerate(batches):
-            chosen = f"WHERE n > {first} AND n <= {first + batch} ORDER BY n"
-            floor, inbox = (self.folder / f"{kind}.{seed}.{batch}.{number}" for kind in ("floor", "inbox"))
-            run(f"\\copy ({' '.join(_FLOOR.split())} {chosen}) TO '{floor}'")
-            run(f"\\copy ({_INBOX} {chosen}) TO '{inbox}'")
-            names.append((floor, inbox))
-        run(
-            f"INSERT INTO bench.payloads SELECT (n - 1) / {batch}, string_agg({_MESSAGE}::text, E'\\n' ORDER BY n) "
-            "FROM bench.raw GROUP BY 1"
-        )
-        run("VACUUM (ANALYZE) bench.payloads")
-        return Round(names, len(names))
+        files = {"floor": [], "inbox": []}
+        for kind, query in (("floor", " ".join(_FLOOR.split())), ("inbox", _INBOX)):
+            for first in range(0, events, batch) if only in (None, kind) else ():
+                path = self.folder / f"{kind}.{seed}.{first}"
+                run(f"\\copy ({query} WHERE n > {first} AND n <= {first + batch} ORDER BY n) TO '{path}'")
+                files[kind].append(path)
+        if only in (None, "ingest"):
+            run(
+                f"INSERT INTO bench.payloads SELECT (n - 1) / {batch}, string_agg({_MESSAGE}::text, E'\\n' ORDER BY n) "
+                "FROM bench.raw GROUP BY 1"
+            )
+            run("VACUUM (ANALYZE) bench.payloads")
+        return Round(files, -(-events // batch))
 
     def remove(self, made):
-        for pair in made.files:
-            for path in pair:
-                path.unlink(missing_ok=True)
+        for path in made.files["floor"] + made.files["inbox"]:
+            path.unlink(missing_ok=True)
 
 
 class Round:
@@ -55,7 +53,7 @@ class Round:
 
     def __init__(self, files, batches):
         self.files = files
-        self.floor = "\n".join(f"\\copy bench.floor ({FLOOR_COLUMNS}) FROM '{floor}'" for floor, _ in files)
-        self.inbox = "\n".join(f"\\copy cdp.inbox ({INBOX_COLUMNS}) FROM '{inbox}'" for _, inbox in files)
+        self.floor = "\n".join(f"\\copy bench.floor ({FLOOR_COLUMNS}) FROM '{floor}'" for floor in files["floor"])
+        self.inbox = "\n".join(f"\\copy cdp.inbox ({INBOX_COLUMNS}) FROM '{inbox}'" for inbox in files["inbox"])
         call = "SELECT count(*) FROM cdp.ingest((SELECT body FROM bench.payloads WHERE id = {}));"
         self.ingest = "\n".join(call.format(number) for number in range(batches))

@@ -42,12 +42,12 @@ def by_history(server, report, quick):
         calls = 200
 
         def once(name, call, count=calls, session=session):
-            sql = f"SELECT count({call}) FROM generate_series(1, {{}}) AS n"
+            sql = f"SELECT count({call}) FROM generate_series(1, %s) AS n"
 
             def run(number):
                 # The slow ones do fewer calls: the time of one is what counts.
                 times = max(10, count // 20) if number < 0 else count
-                return session.seconds(sql.format(times)) / times * 1e6
+                return session.seconds(sql.replace('%s', str(times))) / times * 1e6
 
             return Contestant(name, run)
 

@@ -13,21 +13,37 @@ def memory_mb(process):
     return next(int(line.split()[1]) for line in lines if line.startswith("Anonymous:")) / 1024
 
 
+def wal_by_table(session, start, events):
+    """Which tables, with their indexes, the WAL since `start` is about."""
+    if session.value("SELECT count(*) FROM pg_available_extensions WHERE name = 'pg_walinspect'") == "0":
+        return {}
+    session.run("CREATE EXTENSION IF NOT EXISTS pg_walinspect")
+    lines = session.run(
+        f"""SELECT coalesce(t.relname, 'other') || '|' || sum(w.record_length) / {events}.0
+        FROM pg_get_wal_records_info_till_end_of_wal('{start}') AS w
+        LEFT JOIN pg_class AS c ON c.relfilenode <> 0 AND c.relfilenode = substring(w.block_ref FROM 'rel [0-9]+/[0-9]+/([0-9]+)')::oid
+        LEFT JOIN pg_index AS i ON i.indexrelid = c.oid
+        LEFT JOIN pg_class AS t ON t.oid = coalesce(i.indrelid, c.oid)
+        GROUP BY t.relname HAVING sum(w.record_length) > {events} ORDER BY sum(w.record_length) DESC"""
+    )
+    return {f"WAL of an event, {name}": f"{float(size):.0f} bytes" for name, size in (line.split("|") for line in lines)}
+
+
 def footprint(server, report, quick):
     """After a checkpoint's full pages are written: WAL and rows of the events alone."""
     events, people = (20_000, 10_000) if quick else (200_000, 50_000)
     session = prepared(server, "footprint")
     data = Data(server, "footprint", session)
-    session.run(data.make(1, people * 2, people).inbox)
+    session.run(data.make(1, people * 2, people, only="inbox").inbox)
     session.run("VACUUM ANALYZE; CHECKPOINT")
     # Pages written in full once after the checkpoint are not the events' own cost.
-    session.run(data.make(2, events, people, 10_000).inbox)
+    session.run(data.make(2, events, people, 10_000, "inbox").inbox)
     wal, process = {}, session.value("SELECT pg_backend_pid()")
     seeds = iter(range(10, 1000))
 
     def once(name, kind):
         def run(_):
-            made = data.make(next(seeds), events, people, 10_000)
+            made = data.make(next(seeds), events, people, 10_000, kind)
             before = session.value("SELECT pg_current_wal_insert_lsn()")
             session.run(getattr(made, kind))
             data.remove(made)
@@ -40,9 +56,11 @@ def footprint(server, report, quick):
     tables = "message_ids profiles history segment_members timers outbox deliveries identifiers".split()
     counted = "(n_tup_ins + n_tup_upd + n_tup_del)"
     before = {name: session.value(f"SELECT {counted} || ' ' || n_tup_upd || ' ' || n_tup_hot_upd FROM pg_stat_user_tables WHERE schemaname = '_cdp' AND relname = '{name}'") for name in tables}
-    made = data.make(next(seeds), events, people, 10_000)
+    made = data.make(next(seeds), events, people, 10_000, "inbox")
+    start = session.value("SELECT pg_current_wal_insert_lsn()")
     session.run(made.inbox)
     session.run("SELECT pg_stat_force_next_flush()")
+    comparison.notes.update(wal_by_table(session, start, events))
     for name in tables:
         if before[name] is None:
             continue
