@@ -1,4 +1,4 @@
--- Flags, what people were given by hand, and holdouts.
+-- Flags, what people were given by hand, holdouts, and experiments.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
 CREATE TABLE _cdp.flags (
@@ -41,3 +41,15 @@ CREATE TABLE _cdp.holdouts (
 );
 COMMENT ON TABLE _cdp.holdouts IS 'People who are kept out of flags';
 COMMENT ON COLUMN _cdp.holdouts.share IS 'How many, in millionths';
+
+CREATE TABLE _cdp.experiments (
+    namespace_id integer NOT NULL,
+    key text NOT NULL,
+    flag text NOT NULL,
+    definition jsonb NOT NULL,
+    description text,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    PRIMARY KEY (namespace_id, key)
+);
+COMMENT ON TABLE _cdp.experiments IS 'Experiments on flags';

@@ -18,7 +18,12 @@ CREATE VIEW cdp.holdouts AS
     FROM _cdp.holdouts AS h JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) h.namespace_id;
 COMMENT ON VIEW cdp.holdouts IS 'People who are kept out of flags, in percent of all';
 
-GRANT SELECT ON cdp.flags, cdp.flag_overrides, cdp.holdouts TO cdp_reader, cdp_writer, cdp_admin;
+CREATE VIEW cdp.experiments AS
+    SELECT n.name AS namespace, e.key, e.flag, e.definition, e.description, e.created_at, e.updated_at
+    FROM _cdp.experiments AS e JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) e.namespace_id;
+COMMENT ON VIEW cdp.experiments IS 'Experiments on flags';
+
+GRANT SELECT ON cdp.flags, cdp.flag_overrides, cdp.holdouts, cdp.experiments TO cdp_reader, cdp_writer, cdp_admin;
 
 CREATE FUNCTION cdp.define_flag(
     key text,
@@ -139,3 +144,58 @@ REVOKE ALL ON FUNCTION cdp.explain_decision(text, text, jsonb, text) FROM PUBLIC
 GRANT EXECUTE ON FUNCTION cdp.explain_decision(text, text, jsonb, text) TO cdp_reader;
 GRANT EXECUTE ON FUNCTION cdp.explain_decision(text, text, jsonb, text) TO cdp_writer;
 GRANT EXECUTE ON FUNCTION cdp.explain_decision(text, text, jsonb, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.expose(
+    id text,
+    flag text,
+    context jsonb DEFAULT '{}',
+    namespace text DEFAULT NULL
+) RETURNS cdp.decision
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_expose';
+COMMENT ON FUNCTION cdp.expose(text, text, jsonb, text) IS 'Answers a flag for a person and records that the person sees it, once per variant and period';
+REVOKE ALL ON FUNCTION cdp.expose(text, text, jsonb, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.expose(text, text, jsonb, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp.expose(text, text, jsonb, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.define_experiment(
+    key text,
+    definition jsonb,
+    description text DEFAULT NULL,
+    namespace text DEFAULT NULL
+) RETURNS cdp.experiments
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_define_experiment';
+COMMENT ON FUNCTION cdp.define_experiment(text, jsonb, text, text) IS 'Makes or changes an experiment: a flag, the variants to compare, and what is measured';
+REVOKE ALL ON FUNCTION cdp.define_experiment(text, jsonb, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.define_experiment(text, jsonb, text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.drop_experiment(
+    key text,
+    namespace text DEFAULT NULL
+) RETURNS void
+    LANGUAGE c VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_drop_experiment';
+COMMENT ON FUNCTION cdp.drop_experiment(text, text) IS 'Drops an experiment; its exposures stay, they are events';
+REVOKE ALL ON FUNCTION cdp.drop_experiment(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.drop_experiment(text, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.experiment_report(
+    key text,
+    namespace text DEFAULT NULL
+) RETURNS TABLE (metric text, role text, variant text, exposures bigint, people bigint, mean double precision, adjusted_mean double precision,
+    difference double precision, difference_low double precision, difference_high double precision,
+    lift double precision, lift_low double precision, lift_high double precision, p_value double precision,
+    sequential_p_value double precision, sequential_low double precision, sequential_high double precision,
+    sample_ratio_p_value double precision, mixed bigint, verdict text)
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_experiment_report';
+COMMENT ON FUNCTION cdp.experiment_report(text, text) IS 'What an experiment says so far: each metric of each variant, compared with the control';
+REVOKE ALL ON FUNCTION cdp.experiment_report(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.experiment_report(text, text) TO cdp_reader;
+GRANT EXECUTE ON FUNCTION cdp.experiment_report(text, text) TO cdp_writer;
+GRANT EXECUTE ON FUNCTION cdp.experiment_report(text, text) TO cdp_admin;

@@ -39,6 +39,7 @@ SELECT pg_catalog.pg_extension_config_dump('_cdp.list_changes', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.flags', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.flag_overrides', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.holdouts', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.experiments', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.slots', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.scores', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.destinations', '');

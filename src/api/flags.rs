@@ -8,6 +8,7 @@ use crate::error::{internal, state, Error, Result};
 use crate::namespaces::Namespace;
 use crate::pg::datum::Param;
 use crate::pg::function::{Call, Field, Returned};
+use crate::pg::session;
 use crate::pg::spi::Spi;
 use crate::traits::define::{check_key, Defined};
 use crate::traits::edges;
@@ -153,6 +154,17 @@ pub fn decide(call: &Call) -> Result<Returned> {
     Spi::connect(true, |spi| {
         let namespace = namespace(spi, call, 3)?;
         decisions::decide(spi, &namespace, &id, &flag, &attributes)
+    })
+    .map(|answer| Returned::Row(decision(answer)))
+}
+
+/// `cdp.expose(id, flag, context, namespace)`
+pub fn expose(call: &Call) -> Result<Returned> {
+    let (id, flag) = (required(call, 0, "id")?, required(call, 1, "flag")?);
+    let attributes = edges::properties_value(call.jsonb(2).as_deref());
+    Spi::connect(session::is_read_only(), |spi| {
+        let namespace = namespace(spi, call, 3)?;
+        decisions::exposure::expose(spi, &namespace, &id, &flag, &attributes)
     })
     .map(|answer| Returned::Row(decision(answer)))
 }

@@ -5,6 +5,7 @@ pub mod compiled;
 pub mod consent;
 pub mod define;
 pub mod destinations;
+pub mod experiments;
 pub mod explain;
 pub mod flags;
 pub mod ingest;

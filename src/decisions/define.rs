@@ -59,6 +59,7 @@ pub fn define_flag(
         conditions.push(checked);
     }
     check_variants_in_use(&catalog.flags, &flag)?;
+    super::experiments::define::check_variants(spi, namespace, &catalog, &flag)?;
 
     let texts: Vec<Option<String>> =
         conditions.iter().map(|checked| checked.as_ref().map(|c| cdp_expr::print(&c.expr))).collect();

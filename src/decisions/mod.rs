@@ -5,7 +5,9 @@
 //! out to be one person it is the older one's (docs/decisions/0019-buckets-of-people.md).
 
 pub mod define;
+pub mod experiments;
 pub mod explain;
+pub mod exposure;
 pub mod flags;
 pub mod overrides;
 mod question;
@@ -28,6 +30,8 @@ pub struct Answer {
     pub value: String,
     pub reason: &'static str,
     pub reasons: Vec<String>,
+    /// Where a split decided: the bucket.
+    pub bucket: Option<u32>,
 }
 
 /// Decides a flag for a person; somebody unknown gets the default, and is told so.
@@ -62,6 +66,10 @@ fn answer<'q>(decider: &Decider<'q, Question<'q>>, flag: &'q Flag, question: &Qu
         value: decision.variant.value.to_string(),
         reason: decision.reason.as_str(),
         reasons: reasons(flag, &decision, question),
+        bucket: decision.steps.iter().find_map(|step| match step {
+            Step::Split { bucket, .. } => Some(*bucket),
+            _ => None,
+        }),
     })
 }
 

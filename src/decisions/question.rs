@@ -11,7 +11,9 @@ use crate::pg::datum::Param;
 use crate::pg::spi::Spi;
 use crate::traits::catalog::{self, Catalog, Definition};
 use crate::traits::context::PersonContext;
-use crate::traits::person;
+use crate::traits::edges::Edges;
+use crate::traits::person::{self, Person};
+use crate::traits::{backfill, evaluate, pending};
 use cdp_decision::Situation;
 use cdp_value::{Timestamp, Value};
 use std::collections::{HashMap, HashSet};
@@ -24,9 +26,17 @@ pub struct Asked {
 }
 
 impl Asked {
+    /// One statement where the person is known by just this text and nothing is pending.
     pub fn read(spi: &Spi, namespace: &Namespace, id: &str) -> Result<Asked> {
-        let reading = match resolve::find(spi, namespace, id, None)? {
-            Some(profile_id) => Reading::of_profile(spi, namespace, profile_id)?,
+        let found = match person::find(spi, namespace.id, id)? {
+            Some(found) => Some(found),
+            None => match resolve::find(spi, namespace, id, None)? {
+                Some(profile_id) => person::load(spi, &[profile_id])?.pop().map(|person| (person, true)),
+                None => None,
+            },
+        };
+        let reading = match found {
+            Some((person, is_pending)) => Some(bring_up(spi, namespace, person, is_pending)?),
             None => None,
         };
         let catalog = match &reading {
@@ -34,6 +44,11 @@ impl Asked {
             None => catalog::current(spi, namespace)?,
         };
         Ok(Asked { catalog, reading })
+    }
+
+    /// None for somebody unknown.
+    pub fn profile_id(&self) -> Option<i64> {
+        self.reading.as_ref().map(|reading| reading.person.profile_id)
     }
 
     /// Reads what these flags need.
@@ -64,6 +79,10 @@ impl Asked {
         if conditions().any(|condition| condition.needs_groups) {
             person::load_groups(spi, people)?;
         }
+        if conditions().any(|condition| condition.needs_lists) {
+            person::load_memberships(spi, people)?;
+            evaluate::note_lists(&self.catalog, people);
+        }
         let ids = if has_targets { identifiers(spi, profile_id)? } else { Vec::new() };
         let overrides = overrides::of(spi, profile_id, flags)?;
         let keys: Vec<&str> = flags.iter().map(|flag| flag.key()).collect();
@@ -76,6 +95,20 @@ impl Asked {
         let key = Some(profile_id.to_string());
         Ok(Question { catalog: &self.catalog, context: Some(context), key, ids, overrides, at })
     }
+}
+
+/// Brings a person up to the latest definitions, in memory.
+fn bring_up(spi: &Spi, namespace: &Namespace, person: Person, is_pending: bool) -> Result<Reading> {
+    let mut people = [person];
+    let catalog = catalog::covering(spi, namespace, &people)?;
+    let calendar = catalog.calendar();
+    if is_pending {
+        pending::add(spi, &mut people)?;
+    }
+    backfill::fill(spi, &catalog, &calendar, &mut people)?;
+    let [person] = people;
+    let at = person.instant(clock::now()?);
+    Ok(Reading { catalog, calendar, person, edges: Edges::default(), at })
 }
 
 /// Everything that the answers depend on.

@@ -92,6 +92,10 @@ functions! {
     cdp_set_override, pg_finfo_cdp_set_override => crate::api::flags::set_override;
     cdp_clear_override, pg_finfo_cdp_clear_override => crate::api::flags::clear_override;
     cdp_decide, pg_finfo_cdp_decide => crate::api::flags::decide;
+    cdp_expose, pg_finfo_cdp_expose => crate::api::flags::expose;
+    cdp_define_experiment, pg_finfo_cdp_define_experiment => crate::api::experiments::define_experiment;
+    cdp_drop_experiment, pg_finfo_cdp_drop_experiment => crate::api::experiments::drop_experiment;
+    cdp_experiment_report, pg_finfo_cdp_experiment_report => crate::api::experiments::experiment_report;
     cdp_decide_all, pg_finfo_cdp_decide_all => crate::api::flags::decide_all;
     cdp_explain_decision, pg_finfo_cdp_explain_decision => crate::api::flags::explain_decision;
     cdp_lead_definition, pg_finfo_cdp_lead_definition => crate::api::scores::lead_definition;

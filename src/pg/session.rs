@@ -77,6 +77,12 @@ pub fn database_name() -> String {
     }
 }
 
+/// Whether this transaction cannot write, as on a standby.
+pub fn is_read_only() -> bool {
+    // SAFETY: reads a global of the backend.
+    unsafe { pg_sys::XactReadOnly }
+}
+
 /// Whether the server is a standby.
 pub fn in_recovery() -> bool {
     // SAFETY: reads shared state.

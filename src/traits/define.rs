@@ -2,6 +2,7 @@
 
 use super::catalog::{self, Catalog, Slot};
 use super::{backfill, slots};
+use crate::decisions::experiments;
 use crate::error::{state, unknown_key, Error, Result};
 use crate::namespaces::Namespace;
 use crate::pg::clock;
@@ -232,7 +233,7 @@ pub fn tell_warnings(checked: &Checked) {
 }
 
 /// Refuses to drop what others refer to, and says who does.
-pub fn refuse_if_used(catalog: &Catalog, what: Defined, key: &str) -> Result<()> {
+pub fn refuse_if_used(spi: &Spi, namespace: &Namespace, catalog: &Catalog, what: Defined, key: &str) -> Result<()> {
     let mut users: Vec<String> = catalog
         .definitions()
         // A static segment is its own expression.
@@ -248,6 +249,7 @@ pub fn refuse_if_used(catalog: &Catalog, what: Defined, key: &str) -> Result<()>
     if what == Defined::Flag {
         users.extend(catalog.flags.waiting_for(key).map(|user| format!("flag \"{user}\" as a prerequisite")));
     }
+    users.extend(experiments::define::users(spi, namespace, catalog, what, key)?);
     // A flag may say it in several conditions.
     users.dedup();
     users.extend(
@@ -430,7 +432,7 @@ pub fn drop(spi: &Spi, namespace: &Namespace, what: Defined, key: &str) -> Resul
     if !keys.contains(&key) {
         return Err(unknown_key(what.as_str(), key, keys.into_iter()));
     }
-    refuse_if_used(&catalog, what, key)?;
+    refuse_if_used(spi, namespace, &catalog, what, key)?;
     let parameters = [Param::Int4(namespace.id), Param::Text(key), Param::Timestamp(clock::now()?)];
     change(spi, namespace, &catalog, None, Some((what, key)), |_| {
         match what {

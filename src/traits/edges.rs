@@ -26,6 +26,13 @@ impl Edges {
     }
 }
 
+impl Edges {
+    /// Takes edge events that are known already.
+    pub fn insert(&mut self, profile_id: i64, slot: u32, events: EdgeEvents) {
+        self.events.insert((profile_id, slot), events);
+    }
+}
+
 /// Whether an event counts for a slot, and with which value.
 pub fn hit(slot: &Slot, properties: &Value, at: Timestamp) -> Option<Option<Value>> {
     if let Some(filter) = &slot.filter {

@@ -254,12 +254,16 @@ pub fn load_needed<'a>(
     if !catalog.segments.is_empty() {
         person::load_memberships(spi, people)?;
     }
+    note_lists(catalog, people);
+    Ok(())
+}
+
+/// Who is in a static segment is on its list, unless the person or the list is another one since. Needs the memberships.
+pub fn note_lists(catalog: &Catalog, people: &mut [Person]) {
     if catalog.has_lists() {
-        // Who is in a static segment is on its list, unless the person or the list is another one since.
         for person in people.iter_mut() {
             let is_listed = |id: &&i32| catalog.segments.iter().any(|s| s.is_static && s.id == **id);
             person.lists = person.memberships.keys().filter(is_listed).copied().collect();
         }
     }
-    Ok(())
 }

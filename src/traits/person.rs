@@ -133,6 +133,22 @@ pub fn load(spi: &Spi, profile_ids: &[i64]) -> Result<Vec<Person>> {
     .map(Person::read)
 }
 
+/// The person with exactly this identifier, for reading, in one statement; and whether something is pending that a
+/// reader has to add.
+pub fn find(spi: &Spi, namespace_id: i32, id: &str) -> Result<Option<(Person, bool)>> {
+    spi.query(
+        "SELECT p.profile_id, p.namespace_id, p.version, p.state, p.computed, p.due, p.created_at, p.absorbed, \
+             EXISTS (SELECT FROM _cdp.pending_folds AS f \
+                 WHERE f.profile_id OPERATOR(pg_catalog.=) ANY (pg_catalog.array_append(p.absorbed, p.profile_id))) \
+         FROM (SELECT i.profile_id FROM _cdp.identifiers AS i WHERE i.namespace_id OPERATOR(pg_catalog.=) $1 \
+               AND i.value OPERATOR(pg_catalog.=) $2 ORDER BY i.kind_id LIMIT 1) AS i \
+         CROSS JOIN LATERAL (SELECT * FROM _cdp.profiles AS p WHERE p.profile_id OPERATOR(pg_catalog.=) i.profile_id OFFSET 0) AS p \
+         WHERE p.merged_into IS NULL",
+        &[Param::Int4(namespace_id), Param::Text(id)],
+    )?
+    .first(|row| Ok((Person::read(row)?, row.bool(8)?)))
+}
+
 /// Locks and loads those people that no other transaction holds, in key order. The rows of the others
 /// are not waited for: their events go to `_cdp.pending_folds`.
 pub fn lock(spi: &Spi, profile_ids: &[i64]) -> Result<Vec<Person>> {

@@ -1,4 +1,4 @@
-//! The SQL of `README.md` and `docs/**/*.md` runs as printed and prints what is shown; see
+//! The SQL of `README.md` and `docs/**/*.md` and `examples/**/*.md` runs as printed and prints what is shown; see
 //! `cdp_tests::markdown`. A page starts in a database that has the extension, unless its first block
 //! creates it. `https://hooks.example.com` in a page is a real server on loopback while the test runs.
 //! `UPDATE_DOCS=1` writes the real output into the pages.
@@ -41,11 +41,13 @@ fn main() {
 fn pages() -> Vec<PathBuf> {
     let root = cdp_tests::repository();
     let mut pages = vec![root.join("README.md")];
-    golden::visit(&root.join("docs"), &mut |path| {
-        if path.extension().is_some_and(|extension| extension == "md") {
-            pages.push(path.to_path_buf());
-        }
-    });
+    for folder in ["docs", "examples"] {
+        golden::visit(&root.join(folder), &mut |path| {
+            if path.extension().is_some_and(|extension| extension == "md") {
+                pages.push(path.to_path_buf());
+            }
+        });
+    }
     pages.sort();
     pages.retain(|page| !markdown::blocks(&text(page)).is_empty());
     pages
