@@ -134,6 +134,7 @@ pub fn users(spi: &Spi, namespace: &Namespace, catalog: &Catalog, what: Defined,
         let uses = |expression: &Expr| match what {
             Defined::Trait => expression.trait_references().contains(&key),
             Defined::Segment => expression.segment_references().contains(&key),
+            Defined::Score => expression.score_references().contains(&key),
             Defined::Flag => false,
         };
         let is_flag = what == Defined::Flag && stored.experiment.flag == key;
