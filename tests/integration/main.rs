@@ -13,6 +13,7 @@ mod exactly_once;
 mod harness;
 mod identity_concurrency;
 mod identity_vectors;
+mod jobs;
 mod lifecycle;
 mod oracle;
 mod smoke;
