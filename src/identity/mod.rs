@@ -59,7 +59,7 @@ pub fn resolve(spi: &Spi, namespace: &Namespace, batch: &[Arrived], now: Timesta
         .iter()
         .enumerate()
         .filter_map(|(position, found)| {
-            if found.is_empty() {
+            if found.is_empty() && !batch.get(position).is_some_and(|a| cdp_message::names_somebody(&a.message)) {
                 return Some((position, Reason::message(&cdp_message::missing_identifier())));
             }
             let unknown = found.iter().find(|i| kinds.id(&i.kind).is_none())?;

@@ -197,7 +197,7 @@ fn merges_are_whole_or_absent_when_the_server_is_killed() {
             if by_backend {
                 let process: i32 = watch
                     .query_one(
-                        "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND query LIKE '%cdp.identify%' LIMIT 1",
+                        "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend' LIMIT 1",
                         &[],
                     )
                     .unwrap()

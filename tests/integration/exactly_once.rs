@@ -77,7 +77,7 @@ fn ten_thousand_messages_again_leave_every_table_as_it_was() {
     let mut client = cluster.client("postgres");
     client
         .batch_execute(
-            "SET client_min_messages = error; SET cdp.clock = '2026-07-01 00:00:00+00'; \
+            "SET client_min_messages = error; SET cdp.clock = '2026-07-01 00:00:00+00'; SET cdp.chunk_rows = 1000; \
              SELECT cdp.define_trait('orders', 'events.\"Order Completed\".count'), \
                  cdp.define_trait('spent', 'events.\"Order Completed\".sum_90d(total)'), \
                  cdp.define_segment('big', 'spent > 100 && group.size > 10'); \

@@ -310,13 +310,22 @@ impl<'a> Context<'a> {
     }
 }
 
+/// Whether a message has a field that is there to say whom it is about, whatever its value is worth.
+pub fn names_somebody(message: &Message) -> bool {
+    message.user_id.is_some()
+        || message.anonymous_id.is_some()
+        || !message.other_ids.is_empty()
+        || Context::of(message).external_ids().next().is_some()
+}
+
 /// Whether something in a message may identify a person. Which traits and properties do, the
 /// rules of its namespace say: any may.
 pub(crate) fn may_identify(message: &Message) -> bool {
-    message
-        .traits
-        .as_ref()
-        .is_some_and(|traits| !traits.is_empty())
+    names_somebody(message)
+        || message
+            .traits
+            .as_ref()
+            .is_some_and(|traits| !traits.is_empty())
         || message
             .properties
             .as_ref()

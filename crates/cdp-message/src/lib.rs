@@ -19,7 +19,8 @@ mod timestamp;
 pub use document::{members, Document, Members};
 pub use error::{ErrorCode, MessageError};
 pub use identifiers::{
-    identifiers, normalize_identifier, ExtractionRules, Identifier, IdentifierSource, KeyRule,
+    identifiers, names_somebody, normalize_identifier, ExtractionRules, Identifier,
+    IdentifierSource, KeyRule,
 };
 pub use limits::Limits;
 pub use message::{from_fields, missing_identifier, validate, Fields, Message, NamedId};

@@ -511,11 +511,7 @@ fn check_required(message: &Message) -> Result<(), MessageError> {
         MessageType::Alias if message.user_id.is_none() => return missing(Field::UserId),
         _ => {}
     }
-    let may_be_identified = message.user_id.is_some()
-        || message.anonymous_id.is_some()
-        || !message.other_ids.is_empty()
-        || may_identify(message);
-    if may_be_identified {
+    if may_identify(message) {
         Ok(())
     } else {
         Err(missing_identifier())
