@@ -125,16 +125,10 @@ fn ten_thousand_messages_again_leave_every_table_as_it_was() {
         .copy_in("COPY cdp.inbox (user_id, event, message_id) FROM STDIN")
         .unwrap();
     for n in 0..MESSAGES {
-        writeln!(copy, "somebody-{n}\tSomething Else\tm{n}").unwrap();
+        writeln!(copy, "somebody-{n}\tOrder Completed\tm{n}").unwrap();
     }
     copy.finish().unwrap();
-    let mut after = tables(&mut client);
-    // A name was met; nothing came of it.
-    after.insert(
-        "_cdp.event_names".into(),
-        before["_cdp.event_names"].clone(),
-    );
-    assert_eq!(after, before, "by COPY");
+    assert_eq!(tables(&mut client), before, "by COPY");
 
     // One by one, from a second session.
     let mut other = cluster.client("postgres");
@@ -148,10 +142,5 @@ fn ten_thousand_messages_again_leave_every_table_as_it_was() {
             .get(0);
         assert_eq!(status, "duplicate");
     }
-    let mut after = tables(&mut client);
-    after.insert(
-        "_cdp.event_names".into(),
-        before["_cdp.event_names"].clone(),
-    );
-    assert_eq!(after, before, "one by one");
+    assert_eq!(tables(&mut client), before, "one by one");
 }
