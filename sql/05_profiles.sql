@@ -53,7 +53,7 @@ ALTER SEQUENCE _cdp.pending_id_seq OWNED BY _cdp.pending_folds.pending_id;
 COMMENT ON TABLE _cdp.pending_folds IS 'Events, traits and groups of a person whose row another transaction held; readers add them, the next writer folds them in';
 COMMENT ON COLUMN _cdp.pending_folds.traits IS 'Traits of identify calls, with their times in updated (microseconds since 1970); null: events alone';
 COMMENT ON COLUMN _cdp.pending_folds.groups IS 'When each group was joined last (microseconds since 1970)';
-COMMENT ON COLUMN _cdp.pending_folds.message_id IS 'The message that changes of traits are put down to';
+COMMENT ON COLUMN _cdp.pending_folds.message_id IS 'The message that changes are put down to';
 
 CREATE TABLE _cdp.timers (
     profile_id bigint NOT NULL,

@@ -178,11 +178,11 @@ CREATE FUNCTION cdp.explain_trait(
     id text,
     key text,
     namespace text DEFAULT NULL
-) RETURNS TABLE (depth integer, expression text, value jsonb, changes_at timestamptz)
+) RETURNS TABLE (depth integer, expression text, value jsonb, changes_at timestamptz, events jsonb)
     LANGUAGE c STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_explain_trait';
-COMMENT ON FUNCTION cdp.explain_trait(text, text, text) IS 'The tree of a trait with the value of every node, and when time changes it next';
+COMMENT ON FUNCTION cdp.explain_trait(text, text, text) IS 'The tree of a trait with the value of every node, when time changes it next, and the latest events that count';
 REVOKE ALL ON FUNCTION cdp.explain_trait(text, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.explain_trait(text, text, text) TO cdp_reader;
 GRANT EXECUTE ON FUNCTION cdp.explain_trait(text, text, text) TO cdp_writer;
@@ -192,11 +192,11 @@ CREATE FUNCTION cdp.explain_segment(
     id text,
     key text,
     namespace text DEFAULT NULL
-) RETURNS TABLE (depth integer, expression text, value jsonb, changes_at timestamptz)
+) RETURNS TABLE (depth integer, expression text, value jsonb, changes_at timestamptz, events jsonb)
     LANGUAGE c STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_explain_segment';
-COMMENT ON FUNCTION cdp.explain_segment(text, text, text) IS 'The tree of a segment with the value of every node, and when time changes it next';
+COMMENT ON FUNCTION cdp.explain_segment(text, text, text) IS 'The tree of a segment with the value of every node, when time changes it next, and the latest events that count';
 REVOKE ALL ON FUNCTION cdp.explain_segment(text, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.explain_segment(text, text, text) TO cdp_reader;
 GRANT EXECUTE ON FUNCTION cdp.explain_segment(text, text, text) TO cdp_writer;

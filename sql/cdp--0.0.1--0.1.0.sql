@@ -263,7 +263,7 @@ ALTER SEQUENCE _cdp.pending_id_seq OWNED BY _cdp.pending_folds.pending_id;
 COMMENT ON TABLE _cdp.pending_folds IS 'Events, traits and groups of a person whose row another transaction held; readers add them, the next writer folds them in';
 COMMENT ON COLUMN _cdp.pending_folds.traits IS 'Traits of identify calls, with their times in updated (microseconds since 1970); null: events alone';
 COMMENT ON COLUMN _cdp.pending_folds.groups IS 'When each group was joined last (microseconds since 1970)';
-COMMENT ON COLUMN _cdp.pending_folds.message_id IS 'The message that changes of traits are put down to';
+COMMENT ON COLUMN _cdp.pending_folds.message_id IS 'The message that changes are put down to';
 
 CREATE TABLE _cdp.timers (
     profile_id bigint NOT NULL,
@@ -1237,11 +1237,11 @@ CREATE FUNCTION cdp.explain_trait(
     id text,
     key text,
     namespace text DEFAULT NULL
-) RETURNS TABLE (depth integer, expression text, value jsonb, changes_at timestamptz)
+) RETURNS TABLE (depth integer, expression text, value jsonb, changes_at timestamptz, events jsonb)
     LANGUAGE c STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_explain_trait';
-COMMENT ON FUNCTION cdp.explain_trait(text, text, text) IS 'The tree of a trait with the value of every node, and when time changes it next';
+COMMENT ON FUNCTION cdp.explain_trait(text, text, text) IS 'The tree of a trait with the value of every node, when time changes it next, and the latest events that count';
 REVOKE ALL ON FUNCTION cdp.explain_trait(text, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.explain_trait(text, text, text) TO cdp_reader;
 GRANT EXECUTE ON FUNCTION cdp.explain_trait(text, text, text) TO cdp_writer;
@@ -1251,11 +1251,11 @@ CREATE FUNCTION cdp.explain_segment(
     id text,
     key text,
     namespace text DEFAULT NULL
-) RETURNS TABLE (depth integer, expression text, value jsonb, changes_at timestamptz)
+) RETURNS TABLE (depth integer, expression text, value jsonb, changes_at timestamptz, events jsonb)
     LANGUAGE c STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_explain_segment';
-COMMENT ON FUNCTION cdp.explain_segment(text, text, text) IS 'The tree of a segment with the value of every node, and when time changes it next';
+COMMENT ON FUNCTION cdp.explain_segment(text, text, text) IS 'The tree of a segment with the value of every node, when time changes it next, and the latest events that count';
 REVOKE ALL ON FUNCTION cdp.explain_segment(text, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.explain_segment(text, text, text) TO cdp_reader;
 GRANT EXECUTE ON FUNCTION cdp.explain_segment(text, text, text) TO cdp_writer;

@@ -9,7 +9,7 @@ SELECT status FROM cdp.track('u1', 'order', message_id => 'm2');
 SELECT key, since FROM cdp.segments('u1');
 SELECT cdp.in_segment('u1', 'active') AS active, cdp.in_segment('nobody', 'active') AS nobody;
 SELECT user_id, since FROM cdp.members('active');
-SELECT depth, expression, value, changes_at FROM cdp.explain_segment('u1', 'active');
+SELECT depth, expression, value, changes_at, events FROM cdp.explain_segment('u1', 'active');
 
 -- A week after the first order only one is left, and nothing happened but time.
 SET cdp.clock = '2026-01-25 00:00:00+00';

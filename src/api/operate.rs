@@ -38,8 +38,7 @@ pub fn run_due(call: &Call) -> Result<Returned> {
         crate::namespaces::bindings::require_all(spi, "cdp.run_due()")?;
         let mut done = 0;
         while !is_late() {
-            let people =
-                pending::fold_pending(spi, PEOPLE)? + backfill::sweep(spi, PEOPLE)? + timers::run_due(spi, PEOPLE)?;
+            let people = pending::fold_pending(spi, PEOPLE)? + backfill::sweep(spi)? + timers::run_due(spi, PEOPLE)?;
             let worked = crate::jobs::step(spi, PEOPLE as i64)?;
             if people == 0 && !worked {
                 break;

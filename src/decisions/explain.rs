@@ -3,7 +3,7 @@
 use super::flags::Flag;
 use super::question::{Asked, Question};
 use super::{decided, instant};
-use crate::api::explain::walk;
+use crate::api::explain;
 use crate::error::{unknown_key, Result};
 use crate::namespaces::Namespace;
 use crate::pg::function::Field;
@@ -31,7 +31,7 @@ pub fn explain(spi: &Spi, namespace: &Namespace, id: &str, key: &str, attributes
             let condition = flag.conditions.get(*rule).and_then(Option::as_ref);
             if let Some((condition, context)) = condition.zip(question.context()) {
                 let depth = if is_plain { 0 } else { 2 };
-                walk(&condition.expression, &catalog, context, depth, &mut rows);
+                rows.extend(explain::rows(&condition.expression, &catalog, context, depth));
             }
         }
     }

@@ -94,7 +94,7 @@ pub fn define(spi: &Spi, namespace: &Namespace, request: &Request) -> Result<i32
     let known = define::lock(spi, namespace)?;
     let announced_traits = known.announces_traits();
     let mut key = Key::of(spi, namespace, request)?;
-    let names = known.names(define::event_names(spi, namespace.id)?);
+    let names = define::known_names(spi, &known)?;
     let checked = match request.filter {
         Some(text) => Some(
             cdp_expr::check(text, Kind::RouteFilter, None, &names).map_err(|error| define::expression_error(&error))?,

@@ -87,6 +87,27 @@ impl IndexPlans {
     }
 }
 
+/// Keeps expressions from being compiled while a statement is planned and run.
+struct NoJit(bool);
+
+impl NoJit {
+    fn set() -> NoJit {
+        // SAFETY: a plain setting of this backend, put back by drop.
+        unsafe {
+            let before = NoJit(pg_sys::jit_enabled);
+            pg_sys::jit_enabled = false;
+            before
+        }
+    }
+}
+
+impl Drop for NoJit {
+    fn drop(&mut self) {
+        // SAFETY: as above.
+        unsafe { pg_sys::jit_enabled = self.0 };
+    }
+}
+
 impl Drop for IndexPlans {
     fn drop(&mut self) {
         // SAFETY: as above.
@@ -221,15 +242,59 @@ impl Spi {
         Ok(Cursor { portal })
     }
 
+    /// As [`Spi::query_text`], for a query over everybody: joins by hash or merge, whatever the planner was told of the
+    /// tables, and without compiling expressions.
+    pub fn query_everybody(&self, sql: &str, params: &[Param]) -> Result<Rows> {
+        let _plans = self.plans.lifted();
+        let _jit = NoJit::set();
+        // SAFETY: a plain setting of this backend's planner, put back with the others.
+        unsafe { pg_sys::enable_nestloop = false };
+        let plan = prepare_as(sql, params, pg_sys::CURSOR_OPT_CUSTOM_PLAN)?;
+        let rows = run_plan(plan, sql, params, if self.read_only { View::Caller } else { View::Current });
+        // SAFETY: the plan was made above and is not kept.
+        unsafe { pg_sys::SPI_freeplan(plan) };
+        rows
+    }
+
     /// Runs a query and calls `each` for every row, holding no more than `fetch` rows at a time.
     pub fn for_each(
         &self,
         sql: &'static str,
         params: &[Param],
         fetch: i64,
+        each: impl FnMut(&Rows) -> Result<()>,
+    ) -> Result<()> {
+        self.fetch_all(kept_plan(sql, params)?, sql, params, fetch, each)
+    }
+
+    /// As [`Spi::for_each`], for a query over much of a table whose text is made at run time: it is planned for these
+    /// parameters, as the session would, and without compiling it, which takes longer than it saves here.
+    pub fn for_each_text(
+        &self,
+        sql: &str,
+        params: &[Param],
+        fetch: i64,
+        each: impl FnMut(&Rows) -> Result<()>,
+    ) -> Result<()> {
+        let plan = prepare_as(sql, params, pg_sys::CURSOR_OPT_CUSTOM_PLAN)?;
+        let done = {
+            let _plans = self.plans.lifted();
+            let _jit = NoJit::set();
+            self.fetch_all(plan, sql, params, fetch, each)
+        };
+        // SAFETY: the plan was made above and is not kept.
+        unsafe { pg_sys::SPI_freeplan(plan) };
+        done
+    }
+
+    fn fetch_all(
+        &self,
+        plan: pg_sys::SPIPlanPtr,
+        sql: &str,
+        params: &[Param],
+        fetch: i64,
         mut each: impl FnMut(&Rows) -> Result<()>,
     ) -> Result<()> {
-        let plan = kept_plan(sql, params)?;
         let (mut values, nulls) = datums(params);
         // SAFETY: values and nulls have one entry for each parameter of the plan.
         let portal = unsafe {
@@ -308,19 +373,17 @@ fn datums(params: &[Param]) -> (Vec<Datum>, Vec<std::ffi::c_char>) {
         .unzip()
 }
 
+/// One plan for all parameters: they are keys or arrays of keys, never a reason for another plan.
 fn prepare(sql: &str, params: &[Param]) -> Result<pg_sys::SPIPlanPtr> {
+    prepare_as(sql, params, pg_sys::CURSOR_OPT_GENERIC_PLAN)
+}
+
+fn prepare_as(sql: &str, params: &[Param], options: u32) -> Result<pg_sys::SPIPlanPtr> {
     let text = std::ffi::CString::new(sql).map_err(|_| internal("a statement has a NUL character"))?;
     let mut oids: Vec<_> = params.iter().map(Param::oid).collect();
-    // One plan for all parameters: they are keys or arrays of keys, never a reason for another plan.
     // SAFETY: both pointers outlive the call.
-    let plan = unsafe {
-        pg_sys::SPI_prepare_cursor(
-            text.as_ptr(),
-            oids.len() as i32,
-            oids.as_mut_ptr(),
-            pg_sys::CURSOR_OPT_GENERIC_PLAN as i32,
-        )
-    };
+    let plan =
+        unsafe { pg_sys::SPI_prepare_cursor(text.as_ptr(), oids.len() as i32, oids.as_mut_ptr(), options as i32) };
     if plan.is_null() {
         // SAFETY: SPI_result is set by SPI_prepare.
         let code = unsafe { pg_sys::SPI_result };

@@ -7,15 +7,13 @@
 use super::catalog::{self, Catalog};
 use super::context::PersonContext;
 use super::edges;
-use super::engine::properties_of;
 use super::evaluate::{self, Cause};
-use super::pending;
 use super::person::{self, Person};
 use super::settle::{self, Look};
+use super::{past, pending};
 use crate::error::Result;
 use crate::guc;
 use crate::identity::groups;
-use crate::ingest::names;
 use crate::namespaces::{self, Namespace};
 use crate::pg::clock;
 use crate::pg::datum::Param;
@@ -27,10 +25,12 @@ use cdp_value::{Timestamp, Value};
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
-/// People handled together by the sweep.
+/// People evaluated together.
 const CHUNK: usize = 1_000;
-/// Rows of events held in memory at a time.
-const FETCH: i64 = 10_000;
+/// People whom the sweep brings up to date in one transaction, and about how many events they may have together: the
+/// more at once, the fewer times the events are read through.
+const SWEPT_PEOPLE: i64 = 10_000;
+const SWEPT_EVENTS: i64 = 2_000_000;
 
 /// Brings people up to the catalog's version: slots they lack are computed from their events. Returns whether any
 /// were read.
@@ -60,7 +60,7 @@ pub fn fill(spi: &Spi, catalog: &Catalog, calendar: &dyn Calendar, people: &mut 
     }
     let reads = !owners.is_empty();
     if reads {
-        read_events(spi, catalog, calendar, people, &owners, &wanted, whole)?;
+        past::read(spi, catalog, calendar, people, &past::Wanted { owners, slots: wanted, whole })?;
     }
     for person in people.iter_mut() {
         if person.version < catalog.version {
@@ -71,64 +71,6 @@ pub fn fill(spi: &Spi, catalog: &Catalog, calendar: &dyn Calendar, people: &mut 
         }
     }
     Ok(reads)
-}
-
-fn read_events(
-    spi: &Spi,
-    catalog: &Catalog,
-    calendar: &dyn Calendar,
-    people: &mut [Person],
-    owners: &HashMap<i64, usize>,
-    wanted: &BTreeSet<usize>,
-    whole: bool,
-) -> Result<()> {
-    let event_names: Vec<&str> =
-        wanted.iter().filter_map(|i| catalog.slots.get(*i)).map(|s| s.event.as_str()).collect();
-    let ids = names::look_up(spi, &event_names)?;
-    let mut slots_by_event: HashMap<i32, Vec<usize>> = HashMap::new();
-    for index in wanted {
-        if let Some(id) = catalog.slots.get(*index).and_then(|slot| ids.get(&slot.event)) {
-            slots_by_event.entry(*id).or_default().push(*index);
-        }
-    }
-    let profile_ids: Vec<i64> = owners.keys().copied().collect();
-    let event_ids: Vec<i32> = slots_by_event.keys().copied().collect();
-    let sql = if whole {
-        "SELECT e.profile_id, e.event_name_id, e.ts, e.properties, e.name, e.category FROM _cdp.events AS e \
-         WHERE e.profile_id OPERATOR(pg_catalog.=) ANY ($1) AND ($2::pg_catalog.int4[] IS NOT NULL) \
-               AND e.type OPERATOR(pg_catalog.=) ANY ('{0,2,3}'::pg_catalog.int2[])"
-    } else {
-        "SELECT e.profile_id, e.event_name_id, e.ts, e.properties, e.name, e.category FROM _cdp.events AS e \
-         WHERE e.profile_id OPERATOR(pg_catalog.=) ANY ($1) AND e.event_name_id OPERATOR(pg_catalog.=) ANY ($2)"
-    };
-    spi.for_each(sql, &[Param::Int8Array(&profile_ids), Param::Int4Array(&event_ids)], FETCH, |row| {
-        let Some(person) = owners.get(&row.i64(0)?).and_then(|i| people.get_mut(*i)) else { return Ok(()) };
-        let at = row.timestamp(2)?;
-        if person.version < 0 {
-            person.state.touch(at);
-        }
-        let Some(slots) = slots_by_event.get(&row.i32(1)?) else { return Ok(()) };
-        let mut properties: Option<Value> = None;
-        for slot in slots.iter().filter_map(|i| catalog.slots.get(*i)) {
-            if slot.version <= person.version {
-                continue;
-            }
-            let properties = properties.get_or_insert_with(|| {
-                properties_of(
-                    row.optional_jsonb(3).as_deref(),
-                    row.optional_text(4).as_deref(),
-                    row.optional_text(5).as_deref(),
-                )
-            });
-            if let Some(value) = edges::hit(slot, properties, at) {
-                person
-                    .state
-                    .fold(&slot.spec, at, value.as_ref(), calendar)
-                    .map_err(|error| person::corrupt(person.profile_id, &error))?;
-            }
-        }
-        Ok(())
-    })
 }
 
 /// Loads people up to date, with what is pending, for reading; with the definitions they were brought to.
@@ -160,13 +102,13 @@ pub fn start(spi: &Spi, namespace: &Namespace, version: i32) -> Result<()> {
         &[Param::Int4(namespace.id), Param::Int4(version), Param::Int8(total), Param::Timestamp(clock::real())],
     )?;
     if total <= guc::backfill_in_call() {
-        while sweep_namespace(spi, namespace, CHUNK)? > 0 {}
+        while sweep_namespace(spi, namespace)? > 0 {}
     }
     Ok(())
 }
 
-/// Does part of what is left, for about `limit` people; returns how many were done.
-pub fn sweep(spi: &Spi, limit: usize) -> Result<usize> {
+/// Does part of what is left; returns how many people were done.
+pub fn sweep(spi: &Spi) -> Result<usize> {
     let namespaces = spi
         .query(
             "SELECT namespace_id FROM _cdp.sweeps WHERE NOT swept OR barrier IS NULL \
@@ -178,7 +120,7 @@ pub fn sweep(spi: &Spi, limit: usize) -> Result<usize> {
         .map(|row| row.i32(0))?;
     for namespace_id in namespaces {
         let namespace = namespaces::by_id(spi, namespace_id)?;
-        let done = sweep_namespace(spi, &namespace, limit.min(CHUNK))?;
+        let done = sweep_namespace(spi, &namespace)?;
         if done > 0 {
             return Ok(done);
         }
@@ -186,7 +128,7 @@ pub fn sweep(spi: &Spi, limit: usize) -> Result<usize> {
     Ok(0)
 }
 
-fn sweep_namespace(spi: &Spi, namespace: &Namespace, limit: usize) -> Result<usize> {
+fn sweep_namespace(spi: &Spi, namespace: &Namespace) -> Result<usize> {
     let id = Param::Int4(namespace.id);
     let Some((version, position)) = spi
         .query(
@@ -197,13 +139,21 @@ fn sweep_namespace(spi: &Spi, namespace: &Namespace, limit: usize) -> Result<usi
     else {
         return Ok(0);
     };
-    let stale = |after: i64| {
-        spi.query(
-            "SELECT profile_id FROM _cdp.profiles WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND profile_id OPERATOR(pg_catalog.>) $2 \
-                 AND version OPERATOR(pg_catalog.<) $3 AND merged_into IS NULL ORDER BY profile_id LIMIT $4",
-            &[id, Param::Int8(after), Param::Int4(version), Param::Int8(limit as i64)],
-        )?
-        .map(|row| row.i64(0))
+    let stale = |after: i64| -> Result<Vec<i64>> {
+        let rows = spi.query(
+            "SELECT profile_id, event_count FROM _cdp.profiles WHERE namespace_id OPERATOR(pg_catalog.=) $1 \
+                 AND profile_id OPERATOR(pg_catalog.>) $2 AND version OPERATOR(pg_catalog.<) $3 AND merged_into IS NULL \
+                 ORDER BY profile_id LIMIT $4",
+            &[id, Param::Int8(after), Param::Int4(version), Param::Int8(SWEPT_PEOPLE)],
+        )?;
+        let mut events = 0i64;
+        let people = rows.map(|row| Ok((row.i64(0)?, row.i64(1)?)))?;
+        let within = |(_, count): &(i64, i64)| {
+            let fits = events < SWEPT_EVENTS;
+            events = events.saturating_add(*count);
+            fits
+        };
+        Ok(people.into_iter().take_while(within).map(|(profile_id, _)| profile_id).collect())
     };
     let ids = stale(position)?;
     let Some(last) = ids.last() else {

@@ -341,6 +341,7 @@ fn load(spi: &Spi, namespace_id: i32) -> Result<Catalog> {
         segments: segments.iter().map(|s| (s.key.clone(), (!s.is_static).then(|| s.expression.clone()))).collect(),
         scores: scores.iter().map(|s| (s.key.clone(), s.inputs())).collect(),
         events: Vec::new(),
+        profile: Vec::new(),
     };
     for row in traits {
         let definition = catalog.bind(&names, row.version, row.expression)?;
@@ -418,6 +419,8 @@ pub struct Names {
     /// What each score reads, as one list.
     pub scores: HashMap<String, Expr>,
     pub events: Vec<String>,
+    /// Traits that applications sent, or some of them.
+    pub profile: Vec<String>,
 }
 
 impl cdp_expr::Catalog for Names {
@@ -443,6 +446,10 @@ impl cdp_expr::Catalog for Names {
 
     fn event_names(&self) -> Vec<String> {
         self.events.clone()
+    }
+
+    fn profile_names(&self) -> Vec<String> {
+        self.profile.clone()
     }
 
     fn score_names(&self) -> Vec<String> {
@@ -620,6 +627,7 @@ impl Catalog {
                 .collect(),
             scores: self.scores.iter().map(|s| (s.key.clone(), s.definition.expression.clone())).collect(),
             events,
+            profile: Vec::new(),
         }
     }
 }

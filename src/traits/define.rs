@@ -1,6 +1,6 @@
 //! Making, changing and dropping traits, segments and flags.
 
-use super::catalog::{self, Catalog, Slot};
+use super::catalog::{self, Catalog, Names, Slot};
 use super::{backfill, slots};
 use crate::decisions::experiments;
 use crate::error::{state, unknown_key, Error, Result};
@@ -81,6 +81,20 @@ pub fn event_names(spi: &Spi, namespace_id: i32) -> Result<Vec<String>> {
     .map(|row| row.text(0))
 }
 
+/// All names that an expression may use: of definitions, of events that were seen, and of traits that applications
+/// sent for the newest people.
+pub fn known_names(spi: &Spi, catalog: &Catalog) -> Result<Names> {
+    let mut names = catalog.names(event_names(spi, catalog.namespace_id)?);
+    names.profile = spi
+        .query(
+            "SELECT DISTINCT k.name FROM (SELECT traits FROM _cdp.profile_traits WHERE namespace_id OPERATOR(pg_catalog.=) $1 \
+                 ORDER BY profile_id DESC LIMIT 1000) AS t CROSS JOIN LATERAL pg_catalog.jsonb_object_keys(t.traits) AS k (name)",
+            &[Param::Int4(catalog.namespace_id)],
+        )?
+        .map(|row| row.text(0))?;
+    Ok(names)
+}
+
 /// Parses and checks an expression against what is defined.
 pub fn check(
     spi: &Spi,
@@ -89,7 +103,7 @@ pub fn check(
     key: Option<&str>,
     text: &str,
 ) -> std::result::Result<Checked, ExprOrError> {
-    let names = catalog.names(event_names(spi, catalog.namespace_id).map_err(ExprOrError::Error)?);
+    let names = known_names(spi, catalog).map_err(ExprOrError::Error)?;
     cdp_expr::check(text, what.kind(), key, &names).map_err(ExprOrError::Expr)
 }
 
@@ -101,7 +115,7 @@ pub fn check_expression(
     key: Option<&str>,
     expr: &Expr,
 ) -> std::result::Result<Checked, ExprOrError> {
-    let names = catalog.names(event_names(spi, catalog.namespace_id).map_err(ExprOrError::Error)?);
+    let names = known_names(spi, catalog).map_err(ExprOrError::Error)?;
     cdp_expr::resolve(expr, what.kind(), key, &names).map_err(ExprOrError::Expr)
 }
 

@@ -88,7 +88,13 @@ pub fn fold_batch(
         changes.extend(evaluate::evaluate(spi, &catalog, &calendar, &mut held, &tasks)?);
     }
     finish(spi, &catalog, namespace, &mut people.held, &changes, now)?;
-    pending::append(spi, namespace, &catalog, &calendar, &people.others, &events, &people.brought_to_others)?;
+    let left = pending::Left {
+        people: &people.others,
+        events: &events,
+        attributes: &people.brought_to_others,
+        causes: &causes,
+    };
+    pending::append(spi, namespace, &catalog, &calendar, &left)?;
     routes::send_messages(spi, &catalog, &calendar, namespace, batch, &people.held, now, Occasion::Arrival)?;
     Ok(())
 }

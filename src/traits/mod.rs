@@ -8,6 +8,8 @@ pub mod define;
 pub mod edges;
 pub mod engine;
 pub mod evaluate;
+pub mod events;
+pub mod past;
 pub mod pending;
 pub mod person;
 pub mod set_based;

@@ -20,16 +20,19 @@ use cdp_state::{Calendar, State};
 use cdp_value::Timestamp;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+/// What a batch leaves for people whose rows others hold.
+pub struct Left<'a> {
+    pub people: &'a HashSet<i64>,
+    /// Of everybody.
+    pub events: &'a [Event<'a>],
+    pub attributes: &'a BTreeMap<i64, Attributes>,
+    /// The message that each person's changes are put down to.
+    pub causes: &'a BTreeMap<i64, Cause>,
+}
+
 /// Stores the events of people held by others, and what was brought to those people beside.
-pub fn append(
-    spi: &Spi,
-    namespace: &Namespace,
-    catalog: &Catalog,
-    calendar: &dyn Calendar,
-    others: &HashSet<i64>,
-    events: &[Event],
-    brought: &BTreeMap<i64, Attributes>,
-) -> Result<()> {
+pub fn append(spi: &Spi, namespace: &Namespace, catalog: &Catalog, calendar: &dyn Calendar, left: &Left) -> Result<()> {
+    let Left { people: others, events, attributes: brought, causes } = *left;
     if others.is_empty() {
         return Ok(());
     }
@@ -61,7 +64,13 @@ pub fn append(
     let traits: Vec<Option<&str>> = traits.iter().map(Option::as_deref).collect();
     let updated: Vec<Option<&str>> = updated.iter().map(Option::as_deref).collect();
     let groups: Vec<Option<&str>> = groups.iter().map(Option::as_deref).collect();
-    let message_ids: Vec<Option<&str>> = ids.iter().map(|id| of(id).map(|a| a.message_id.as_str())).collect();
+    let message_ids: Vec<Option<&str>> = ids
+        .iter()
+        .map(|id| match causes.get(id) {
+            Some(Cause::Message(message_id)) => Some(message_id.as_str()),
+            _ => of(id).map(|a| a.message_id.as_str()),
+        })
+        .collect();
     spi.execute(
         "INSERT INTO _cdp.pending_folds (namespace_id, version, profile_id, state, traits, updated, groups, message_id) \
          SELECT $1, $2, t.* FROM ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), \
@@ -107,9 +116,10 @@ fn merge(person: &mut Person, version: i32, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Folds what is pending into people whose rows this transaction holds; returns whom that changed.
-pub fn absorb(spi: &Spi, people: &mut [Person], now: Timestamp) -> Result<HashSet<i64>> {
-    let mut changed = HashSet::new();
+/// Folds what is pending into people whose rows this transaction holds; returns whom that changed, with the
+/// message it is put down to.
+pub fn absorb(spi: &Spi, people: &mut [Person], now: Timestamp) -> Result<HashMap<i64, Option<Cause>>> {
+    let mut changed: HashMap<i64, Option<Cause>> = HashMap::new();
     let ids: Vec<i64> = people.iter().filter(|p| !p.is_new).flat_map(Person::profile_ids).collect();
     if ids.is_empty() {
         return Ok(changed);
@@ -128,7 +138,8 @@ pub fn absorb(spi: &Spi, people: &mut [Person], now: Timestamp) -> Result<HashSe
     while rows.advance() {
         if let Some(person) = owners.get(&rows.i64(0)?).and_then(|i| people.get_mut(*i)) {
             merge(person, rows.i32(1)?, &rows.bytes(2)?)?;
-            changed.insert(person.profile_id);
+            let cause = changed.entry(person.profile_id).or_default();
+            *cause = rows.optional_text(6).map(Cause::Message).or(cause.take());
             if let Some(attributes) = Attributes::read(&rows, 3) {
                 brought
                     .entry(person.namespace_id)

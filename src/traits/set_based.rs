@@ -152,7 +152,7 @@ pub fn count(
                  WHERE m.profile_id OPERATOR(pg_catalog.<>) ALL ($3)"
             );
             let parameters = [Param::Int4(namespace.id), Param::Timestamp(at), Param::Int8Array(&waiting)];
-            let counted = spi.query_text(&text, &parameters)?.first(|row| Ok((row.i64(0)?, row.int8_array(1))))?;
+            let counted = spi.query_everybody(&text, &parameters)?.first(|row| Ok((row.i64(0)?, row.int8_array(1))))?;
             let (members, ids) = counted.unwrap_or_default();
             matching.members += members;
             matching.sample.extend(ids);
@@ -184,7 +184,7 @@ pub fn values(
         "SELECT m.profile_id, m.value FROM ({statement}) AS m WHERE m.profile_id OPERATOR(pg_catalog.<>) ALL ($3)"
     );
     let parameters = [Param::Int4(namespace.id), Param::Timestamp(at), Param::Int8Array(&waiting)];
-    values.extend(spi.query_text(&text, &parameters)?.map(|row| Ok((row.i64(0)?, row.optional_jsonb(1))))?);
+    values.extend(spi.query_everybody(&text, &parameters)?.map(|row| Ok((row.i64(0)?, row.optional_jsonb(1))))?);
     values.sort();
     Ok(Some(values))
 }

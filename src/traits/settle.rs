@@ -12,15 +12,15 @@ use crate::pg::spi::Spi;
 use crate::segments::lists;
 use cdp_state::Zoned;
 use cdp_value::Timestamp;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 /// What people were brought to.
 pub struct Settled {
     pub catalog: Rc<Catalog>,
     pub calendar: Zoned,
-    /// People into whom something pending was folded.
-    pub absorbed: HashSet<i64>,
+    /// People into whom something pending was folded, and the message it is put down to.
+    pub absorbed: HashMap<i64, Option<Cause>>,
     /// Definition version of each person before: events already in the table were read for every slot that is
     /// newer.
     pub filled_from: HashMap<i64, i32>,
@@ -29,7 +29,7 @@ pub struct Settled {
 impl Settled {
     /// Whether all of a person's values may be other ones now.
     pub fn has_changed(&self, person: &Person) -> bool {
-        self.absorbed.contains(&person.profile_id)
+        self.absorbed.contains_key(&person.profile_id)
             || self.filled_from.get(&person.profile_id).is_some_and(|version| *version < self.catalog.version)
     }
 }
@@ -62,7 +62,9 @@ pub fn settle(
         if late.is_empty() {
             break;
         }
-        for (person, version) in people.iter_mut().zip(before).filter(|(person, _)| late.contains(&person.profile_id)) {
+        for (person, version) in
+            people.iter_mut().zip(before).filter(|(person, _)| late.contains_key(&person.profile_id))
+        {
             person.version = person.version.min(version);
             filled_from.entry(person.profile_id).and_modify(|from| *from = (*from).min(person.version));
         }
@@ -100,8 +102,15 @@ pub fn refresh(
     let mut changes = evaluate::advance(spi, catalog, calendar, people, now)?;
     let mut held: Vec<&mut Person> =
         people.iter_mut().filter(|person| look != Look::Due || settled.has_changed(person)).collect();
-    let tasks: Vec<Task> =
-        held.iter().map(|person| Task { scope: Scope::All, at: person.instant(now), cause: cause.clone() }).collect();
+    // What another transaction left is put down to its message.
+    let cause_of = |person: &Person| {
+        let absorbed = settled.absorbed.get(&person.profile_id).cloned().flatten();
+        absorbed.filter(|_| rebuild.is_none()).unwrap_or_else(|| cause.clone())
+    };
+    let tasks: Vec<Task> = held
+        .iter()
+        .map(|person| Task { scope: Scope::All, at: person.instant(now), cause: cause_of(person) })
+        .collect();
     changes.extend(evaluate::evaluate(spi, catalog, calendar, &mut held, &tasks)?);
     engine::finish(spi, catalog, namespace, people, &changes, now)?;
     Ok(people.len())

@@ -68,8 +68,8 @@ fn run_due(spi: &Spi, limit: i64) -> Result<bool> {
     Ok(timers::run_due(spi, limit as usize)? > 0)
 }
 
-fn sweep(spi: &Spi, limit: i64) -> Result<bool> {
-    Ok(backfill::sweep(spi, limit as usize)? > 0)
+fn sweep(spi: &Spi, _limit: i64) -> Result<bool> {
+    Ok(backfill::sweep(spi)? > 0)
 }
 
 struct Due {

@@ -18,6 +18,7 @@ mod lifecycle;
 mod oracle;
 mod smoke;
 mod surface;
+mod sweeps;
 mod unmerge;
 
 use cdp_tests::{Cluster, Sink};

@@ -33,4 +33,5 @@ pub use parse::parse;
 pub use pattern::Pattern;
 pub use print::print;
 pub use resolve::{check, resolve, Catalog, Checked, EmptyCatalog, Kind};
+pub use time::format as format_instant;
 pub use types::Type;

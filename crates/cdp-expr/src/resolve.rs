@@ -31,6 +31,10 @@ pub trait Catalog {
     fn event_names(&self) -> Vec<String>;
     /// Keys of the scores.
     fn score_names(&self) -> Vec<String>;
+    /// Names of traits that applications sent, or some of them; empty when they are not known.
+    fn profile_names(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// A catalog without definitions.
@@ -308,6 +312,7 @@ impl<'c> Resolver<'c> {
                 self.definition(Definition::Score(key.clone()))?;
             }
             Expr::Aggregate(aggregate) => self.check_event(&aggregate.source.event),
+            Expr::Profile(path) => self.check_profile(path),
             _ => {}
         }
         Ok(None)
@@ -377,6 +382,20 @@ impl<'c> Resolver<'c> {
             }
             None => format!("no event {event} has been seen yet"),
         });
+    }
+
+    /// Warns of a trait that nobody sent, if it looks like a mistake: not all names may be known.
+    fn check_profile(&mut self, path: &[String]) {
+        let Some(name) = path.first() else { return };
+        let known = self.catalog.profile_names();
+        if known.contains(name) {
+            return;
+        }
+        if let Some(similar) = closest(name, known.iter().map(String::as_str)) {
+            self.warn(format!(
+                "no trait {name} has been sent yet; did you mean profile.{similar}?"
+            ));
+        }
     }
 
     /// What the types of a node's parts say about it.

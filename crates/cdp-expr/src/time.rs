@@ -57,7 +57,7 @@ pub(crate) fn parse(text: &str) -> Option<Timestamp> {
 }
 
 /// Writes an instant as `2024-01-15T10:30:00Z`, with microseconds when there are any.
-pub(crate) fn format(at: Timestamp) -> Option<String> {
+pub fn format(at: Timestamp) -> Option<String> {
     let time = DateTime::from_timestamp_micros(at)?;
     Some(if at.rem_euclid(SECOND) == 0 {
         time.format("%Y-%m-%dT%H:%M:%SZ").to_string()
