@@ -140,10 +140,9 @@ pub fn find(spi: &Spi, namespace_id: i32, id: &str) -> Result<Option<(Person, bo
         "SELECT p.profile_id, p.namespace_id, p.version, p.state, p.computed, p.due, p.created_at, p.absorbed, \
              EXISTS (SELECT FROM _cdp.pending_folds AS f \
                  WHERE f.profile_id OPERATOR(pg_catalog.=) ANY (pg_catalog.array_append(p.absorbed, p.profile_id))) \
-         FROM (SELECT i.profile_id FROM _cdp.identifiers AS i WHERE i.namespace_id OPERATOR(pg_catalog.=) $1 \
-               AND i.value OPERATOR(pg_catalog.=) $2 ORDER BY i.kind_id LIMIT 1) AS i \
-         CROSS JOIN LATERAL (SELECT * FROM _cdp.profiles AS p WHERE p.profile_id OPERATOR(pg_catalog.=) i.profile_id OFFSET 0) AS p \
-         WHERE p.merged_into IS NULL",
+         FROM _cdp.identifiers AS i JOIN _cdp.profiles AS p ON p.profile_id OPERATOR(pg_catalog.=) i.profile_id \
+         WHERE i.namespace_id OPERATOR(pg_catalog.=) $1 AND i.value OPERATOR(pg_catalog.=) $2 AND p.merged_into IS NULL \
+         ORDER BY i.kind_id LIMIT 1",
         &[Param::Int4(namespace_id), Param::Text(id)],
     )?
     .first(|row| Ok((Person::read(row)?, row.bool(8)?)))

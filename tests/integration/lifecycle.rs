@@ -223,7 +223,9 @@ fn a_standby_answers_reads() {
     super::define(&primary, "app", &sink);
     primary.execute(
         "app",
-        "SELECT cdp.define_flag('discount', 'segment(\"buyers\")')",
+        "SELECT cdp.define_flag('discount', 'segment(\"buyers\")');
+         SELECT cdp.define_flag('price', definition => '{\"split\": {\"on\": 50, \"off\": 50}, \"prerequisites\": [\"discount\"]}');
+         SELECT cdp.define_experiment('price', '{\"flag\": \"price\", \"primary\": \"events.x.count\"}')",
     );
     super::order(&primary, "app", "ada", 10);
     super::order(&primary, "app", "ada", 20);
@@ -233,6 +235,10 @@ fn a_standby_answers_reads() {
         "SELECT cdp.trait('ada', 'orders') = '2'",
         "SELECT cdp.in_segment('ada', 'buyers')",
         "SELECT (cdp.decide('ada', 'discount')).allow",
+        "SELECT bool_and(reason = 'rule_matched') FROM cdp.decide_all('ada')",
+        "SELECT count(*) > 3 FROM cdp.explain_decision('ada', 'price')",
+        "SELECT count(*) = 2 FROM cdp.experiment_report('price')",
+        "SELECT reasons[array_upper(reasons, 1)] LIKE 'no exposure was recorded%' FROM cdp.expose('ada', 'price')",
         "SELECT count(*) = 2 FROM cdp.traits('ada')",
         "SELECT event_count = 2 FROM cdp.profile('ada')",
         "SELECT count(*) = 1 FROM cdp.members('buyers')",

@@ -102,8 +102,8 @@ impl Experiment {
                     )
                 })?,
         };
-        variants.retain(|name| *name != control);
-        variants.dedup();
+        let mut seen = std::collections::BTreeSet::from([control.clone()]);
+        variants.retain(|name| seen.insert(name.clone()));
         if variants.is_empty() {
             return Err(root
                 .error(format!("there is nothing to compare \"{control}\" with"))
