@@ -114,3 +114,45 @@ $$;
 COMMENT ON FUNCTION cdp.create_compat_views(text, text) IS 'Makes the view <namespace>_user_source of a namespace''s people, with their scores; returns the names of the views';
 REVOKE ALL ON FUNCTION cdp.create_compat_views(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.create_compat_views(text, text) TO cdp_reader, cdp_writer, cdp_admin;
+
+CREATE TABLE _cdp.usage (
+    namespace_id integer NOT NULL,
+    day date NOT NULL,
+    events bigint NOT NULL DEFAULT 0,
+    active_people bigint NOT NULL DEFAULT 0,
+    deliveries bigint NOT NULL DEFAULT 0,
+    decisions bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (namespace_id, day)
+);
+COMMENT ON TABLE _cdp.usage IS 'What each namespace used on days that are over; of the day that is not, the decisions alone';
+
+CREATE TABLE _cdp.usage_days (
+    day date NOT NULL,
+    PRIMARY KEY (day)
+);
+COMMENT ON TABLE _cdp.usage_days IS 'Days of UTC whose usage was counted';
+
+CREATE VIEW cdp.usage AS
+    WITH open AS (
+        SELECT COALESCE((pg_catalog.max(d.day) OPERATOR(pg_catalog.+) 1)::timestamp AT TIME ZONE 'UTC', '-infinity'::timestamptz) AS since
+        FROM _cdp.usage_days AS d)
+    SELECT n.name AS namespace, u.day, pg_catalog.sum(u.events)::bigint AS events, pg_catalog.sum(u.active_people)::bigint AS active_people,
+        pg_catalog.sum(u.deliveries)::bigint AS deliveries, pg_catalog.sum(u.decisions)::bigint AS decisions
+    FROM (SELECT s.namespace_id, s.day, s.events, s.active_people, s.deliveries, s.decisions FROM _cdp.usage AS s
+          UNION ALL
+          SELECT m.namespace_id, (m.received_at AT TIME ZONE 'UTC')::date, pg_catalog.count(*), 0, 0, 0 FROM _cdp.message_ids AS m
+          WHERE m.received_at OPERATOR(pg_catalog.>=) (SELECT o.since FROM open AS o)
+          GROUP BY m.namespace_id, (m.received_at AT TIME ZONE 'UTC')::date
+          UNION ALL
+          SELECT e.namespace_id, (e.ts AT TIME ZONE 'UTC')::date, 0, pg_catalog.count(DISTINCT COALESCE(p.merged_into, e.profile_id)), 0, 0
+          FROM _cdp.events AS e LEFT JOIN _cdp.profiles AS p ON p.profile_id OPERATOR(pg_catalog.=) e.profile_id
+          WHERE e.ts OPERATOR(pg_catalog.>=) GREATEST((SELECT o.since FROM open AS o), pg_catalog.now() OPERATOR(pg_catalog.-) '31 days'::interval)
+          GROUP BY e.namespace_id, (e.ts AT TIME ZONE 'UTC')::date
+          UNION ALL
+          SELECT b.namespace_id, (b.created_at AT TIME ZONE 'UTC')::date, 0, 0, pg_catalog.count(*), 0 FROM _cdp.outbox AS b
+          WHERE b.created_at OPERATOR(pg_catalog.>=) (SELECT o.since FROM open AS o)
+          GROUP BY b.namespace_id, (b.created_at AT TIME ZONE 'UTC')::date) AS u
+    JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) u.namespace_id
+    GROUP BY n.name, u.day;
+COMMENT ON VIEW cdp.usage IS 'What each namespace used on each day of UTC: messages taken, people who did something, messages made for destinations, decisions';
+GRANT SELECT ON cdp.usage TO cdp_reader, cdp_writer, cdp_admin;

@@ -7,6 +7,8 @@ SELECT pg_catalog.pg_extension_config_dump('_cdp.role_bindings',
     'WHERE EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.oid OPERATOR(pg_catalog.=) role::pg_catalog.oid)');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.event_names', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.namespace_event_names', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.usage', '');
+SELECT pg_catalog.pg_extension_config_dump('_cdp.usage_days', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.jobs', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.job_runs', '');
 SELECT pg_catalog.pg_extension_config_dump('_cdp.job_log', '');

@@ -41,6 +41,24 @@ SELECT people, events, traits, segments, destinations, deliveries_waiting, deliv
 FROM cdp.namespace_statistics('acme');
 SELECT people, events, storage_bytes FROM cdp.namespace_statistics('late');
 
+-- What was used on each day, by the real time: counted when somebody asks, and once for good when the day is over.
+RESET cdp.clock;
+SELECT status FROM cdp.track('u1', 'open', message_id => 'm3', namespace => 'acme');
+SELECT status FROM cdp.track('u2', 'open', message_id => 'm4', namespace => 'acme');
+CREATE VIEW recent AS SELECT namespace, (now() AT TIME ZONE 'UTC')::date - day AS "days ago", events, active_people, decisions FROM cdp.usage ORDER BY 1, 2;
+SELECT * FROM recent;
+UPDATE _cdp.message_ids SET received_at = received_at - interval '1 day';
+SELECT cdp.run_due() >= 0 AS ran;
+SELECT * FROM recent;
+SELECT namespace_id > 1 AS "of acme", events FROM _cdp.usage ORDER BY events;
+-- What comes for a day that is closed is billed on the day it came.
+SELECT status FROM cdp.track('u3', 'open', message_id => 'm5', "timestamp" => now() - interval '1 day', namespace => 'acme');
+SELECT * FROM recent WHERE namespace = 'acme';
+SELECT cdp.run_due() >= 0 AS ran;
+SELECT * FROM recent WHERE namespace = 'acme';
+DROP VIEW recent;
+SET cdp.clock = '2026-01-15 12:00:00+00';
+
 -- Dropping one is refused while anything is in it, unless everything is to go.
 \set VERBOSITY verbose
 SELECT cdp.drop_namespace('default', true);

@@ -4,6 +4,7 @@ use super::{namespace, required};
 use crate::delivery;
 use crate::error::Result;
 use crate::identity::{resolve, unmerge};
+use crate::namespaces::usage;
 use crate::pg::clock;
 use crate::pg::datum::Param;
 use crate::pg::function::{Call, Field, Returned};
@@ -46,6 +47,8 @@ pub fn run_due(call: &Call) -> Result<Returned> {
             done += people;
             session::check_for_interrupts();
         }
+        usage::store_decisions(spi, 0)?;
+        while !is_late() && usage::close_day(spi, 0)? {}
         Ok(done + delivery::run::run_due(spi, deadline)?)
     })?;
     Ok(Returned::Value(Field::Int8(done as i64)))

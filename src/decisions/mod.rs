@@ -14,6 +14,7 @@ mod question;
 
 use crate::error::{unknown_key, Result};
 use crate::namespaces::Namespace;
+use crate::pg::shared::count_decisions;
 use crate::pg::spi::Spi;
 use cdp_decision::{Decider, Decision, Situation, Step};
 use cdp_expr::Expr;
@@ -42,6 +43,7 @@ pub fn decide(spi: &Spi, namespace: &Namespace, id: &str, key: &str, attributes:
     let question = asked.about(spi, id, &catalog.flags.with_prerequisites(flag), attributes)?;
     let answer = answer(&Decider::new(&question), flag, &question)?;
     question.check()?;
+    count_decisions(namespace.id, 1);
     Ok(answer)
 }
 
@@ -52,9 +54,11 @@ pub fn decide_all(spi: &Spi, namespace: &Namespace, id: &str, attributes: &Value
     let flags: Vec<&Flag> = catalog.flags.iter().collect();
     let question = asked.about(spi, id, &flags, attributes)?;
     let decider = Decider::new(&question);
-    let answers = flags.into_iter().map(|flag| answer(&decider, flag, &question)).collect();
+    let answers: Vec<Answer> =
+        flags.into_iter().map(|flag| answer(&decider, flag, &question)).collect::<Result<_>>()?;
     question.check()?;
-    answers
+    count_decisions(namespace.id, answers.len() as u64);
+    Ok(answers)
 }
 
 fn answer<'q>(decider: &Decider<'q, Question<'q>>, flag: &'q Flag, question: &Question) -> Result<Answer> {

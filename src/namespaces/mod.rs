@@ -6,6 +6,7 @@ pub mod remove;
 pub mod retention;
 pub mod routing;
 pub mod statistics;
+pub mod usage;
 
 use crate::error::{unknown_key, Error, Result};
 use crate::pg::cache;

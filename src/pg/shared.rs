@@ -7,7 +7,7 @@ use cdp_value::Timestamp;
 use pgrx::pg_sys::{self, Datum};
 use std::cell::Cell;
 use std::ffi::CStr;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// Most databases that can have workers.
 pub const PLACES: usize = 64;
@@ -167,9 +167,21 @@ impl Place {
     }
 }
 
+/// How many namespaces of all databases decisions are counted for.
+const COUNTERS: usize = 1_024;
+
+/// The decisions of a namespace of a database that are not in a table yet.
+#[derive(Default)]
+struct Counter {
+    /// Database and namespace; 0 while it is free. It is never given back: a namespace decides again.
+    key: AtomicU64,
+    count: AtomicU64,
+}
+
 pub struct Shared {
     pub launcher: Seat,
     places: [Place; PLACES],
+    decisions: [Counter; COUNTERS],
 }
 
 impl Shared {
@@ -191,12 +203,55 @@ impl Shared {
         })
     }
 
+    fn counter(&self, key: u64) -> Option<&Counter> {
+        // Keys differ in their low bits; the multiplication spreads them.
+        let start = (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % COUNTERS;
+        let (first, last) = (self.decisions.get(start..)?, self.decisions.get(..start)?);
+        first.iter().chain(last).find(|counter| {
+            let found = counter.key.load(Ordering::Relaxed);
+            found == key
+                || (found == 0
+                    && match counter.key.compare_exchange(0, key, Ordering::Relaxed, Ordering::Relaxed) {
+                        Ok(_) => true,
+                        Err(other) => other == key,
+                    })
+        })
+    }
+
     /// Frees a place without processes. For the launcher only.
     pub fn free(&self, index: usize) {
         if let Some(place) = self.places.get(index) {
             place.database.store(0, Ordering::SeqCst);
         }
     }
+}
+
+/// Counts decisions of a namespace of this session's database. Without shared memory, and beyond the namespaces
+/// there is room for, they are not counted.
+pub fn count_decisions(namespace_id: i32, count: u64) {
+    let Some(shared) = shared() else { return };
+    if let Some(counter) = shared.counter(key(namespace_id)) {
+        counter.count.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+/// The decisions that were counted in this session's database, by namespace. They are not counted any more.
+pub fn take_decisions() -> Vec<(i32, u64)> {
+    let Some(shared) = shared() else { return Vec::new() };
+    let database = key(0) >> 32;
+    let own = shared.decisions.iter().filter(|counter| counter.key.load(Ordering::Relaxed) >> 32 == database);
+    own.filter_map(|counter| {
+        let namespace_id = counter.key.load(Ordering::Relaxed) as u32 as i32;
+        let count = counter.count.swap(0, Ordering::Relaxed);
+        (count > 0).then_some((namespace_id, count))
+    })
+    .collect()
+}
+
+fn key(namespace_id: i32) -> u64 {
+    // SAFETY: reads a global of the process.
+    let database = unsafe { pg_sys::MyDatabaseId }.to_u32();
+    (u64::from(database) << 32) | u64::from(namespace_id as u32)
 }
 
 static SHARED: AtomicPtr<Shared> = AtomicPtr::new(std::ptr::null_mut());
@@ -262,7 +317,11 @@ unsafe extern "C-unwind" fn startup() {
         let mut found = false;
         let memory = pg_sys::ShmemInitStruct(NAME.as_ptr(), std::mem::size_of::<Shared>(), &mut found).cast::<Shared>();
         if !found {
-            memory.write(Shared { launcher: Seat::default(), places: std::array::from_fn(|_| Place::default()) });
+            memory.write(Shared {
+                launcher: Seat::default(),
+                places: std::array::from_fn(|_| Place::default()),
+                decisions: std::array::from_fn(|_| Counter::default()),
+            });
         }
         SHARED.store(memory, Ordering::Relaxed);
     }

@@ -6,6 +6,7 @@ use super::trouble::Trouble;
 use crate::error::Result;
 use crate::guc;
 use crate::jobs;
+use crate::namespaces::usage;
 use crate::pg::shared::{Ending, Seat};
 use crate::pg::spi::Spi;
 use crate::pg::worker::{self, Attempt};
@@ -36,6 +37,8 @@ const TASKS: &[Task] = &[
     task("computing definitions anew", c"cdp: compute definitions anew", guc::timer_interval, 1_000, sweep),
     task("running jobs", c"cdp: run a job", seconds::<1>, 1_000, jobs::step),
     task("forgetting jobs", c"cdp: forget old jobs", minutes::<10>, 1_000, jobs::forget_old_runs),
+    task("storing decisions", c"cdp: store counted decisions", minutes::<1>, 1, usage::store_decisions),
+    task("counting usage", c"cdp: count usage", minutes::<10>, 1, usage::close_day),
     task("making partitions", c"cdp: make partitions", minutes::<10>, 1, maintenance::make_partitions),
     task("removing old messages", c"cdp: remove old messages", minutes::<10>, 1, maintenance::drop_outbox_partitions),
     task("forgetting message ids", c"cdp: forget message ids", minutes::<1>, 5_000, maintenance::forget_message_ids),

@@ -20,6 +20,7 @@ mod smoke;
 mod surface;
 mod sweeps;
 mod unmerge;
+mod usage;
 
 use cdp_tests::{Cluster, Sink};
 
