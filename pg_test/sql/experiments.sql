@@ -66,6 +66,12 @@ SELECT metric, p_value < 0.05 AS once, sequential_p_value < 0.05 AS always, samp
 -- Whoever saw both variants is left out, and a division that is not the planned one is told.
 SELECT count(*) FROM cdp.track('u10', 'Flag Exposed', '{"flag": "price", "variant": "old", "bucket": 1}'), cdp.track('u10', 'Flag Exposed', '{"flag": "price", "variant": "new", "bucket": 1}') AS b;
 SELECT DISTINCT mixed FROM cdp.experiment_report('pricing');
+-- Two profiles that saw different variants turn out to be one person: that person saw both.
+SELECT count(*) FROM generate_series(1, 20) AS n, cdp.track(NULL, 'visit', anonymous_id => 'device' || n, message_id => 'd' || n);
+SELECT count(*) FROM generate_series(1, 20) AS n, cdp.expose('device' || n, 'price');
+CREATE TEMPORARY TABLE pairs AS SELECT s.n, s.variant, d.variant AS on_device FROM seen AS s, cdp.decide('device' || s.n - 19, 'price') AS d WHERE s.n BETWEEN 20 AND 39;
+SELECT count(*) FROM pairs, cdp.identify('u' || n, anonymous_id => 'device' || n - 19, message_id => 'w' || n);
+SELECT DISTINCT r.mixed = 1 + (SELECT count(*) FROM pairs WHERE variant <> on_device) AS both, r.mixed > 3 AS some FROM cdp.experiment_report('pricing') AS r;
 SELECT key FROM cdp.define_experiment('skewed', '{"flag": "price", "control": "old", "primary": "events.order.count", "allocation": {"old": 80, "new": 20}}');
 SELECT metric, variant, sample_ratio_p_value < 0.001 AS broken, verdict FROM cdp.experiment_report('skewed');
 

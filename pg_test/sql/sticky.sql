@@ -30,3 +30,15 @@ SELECT variant FROM cdp.decide('old', 'colour');
 SELECT count(*) FROM cdp.decide_all('old');
 SELECT count(*) > 0 AS explained FROM cdp.explain_decision('old', 'colour');
 COMMIT;
+
+-- Taken apart again, each has what was their own before.
+SET cdp.clock = '2026-01-17 12:00:00+00';
+CREATE TEMPORARY TABLE apart AS SELECT n, variant FROM generate_series(1, 40) AS n, cdp.decide('user' || n, 'colour');
+SELECT count(*) FROM generate_series(1, 40) AS n, cdp.track(NULL, 'visit', anonymous_id => 'tablet' || n, message_id => 't' || n);
+CREATE TEMPORARY TABLE tablets AS SELECT n, variant FROM generate_series(1, 40) AS n, cdp.decide('tablet' || n, 'colour');
+SELECT count(*) > 10 AS differ FROM apart JOIN tablets USING (n) WHERE apart.variant <> tablets.variant;
+SELECT count(*) FROM generate_series(1, 40) AS n, cdp.identify('user' || n, anonymous_id => 'tablet' || n, message_id => 'q' || n);
+SELECT count(*) AS changed FROM tablets, cdp.decide('tablet' || n, 'colour') AS now WHERE now.variant <> tablets.variant;
+SELECT count(*) FROM generate_series(1, 40) AS n, cdp.unmerge('user' || n, 'tablet' || n);
+SELECT count(*) AS changed FROM tablets, cdp.decide('tablet' || n, 'colour') AS now WHERE now.variant <> tablets.variant;
+SELECT count(*) AS changed FROM apart, cdp.decide('user' || n, 'colour') AS now WHERE now.variant <> apart.variant;
