@@ -31,7 +31,7 @@ SELECT destination, message_id, status FROM cdp.deliveries WHERE destination = '
 -- Past events are sent again where routes want them, marked as replay.
 SELECT cdp.replay($$properties ->> 'total' = '24'$$, 'private');
 SELECT cdp.replay('true', since => '2100-01-01');
-SELECT message_id, replay FROM cdp.deliveries WHERE destination = 'private' AND replay;
+SELECT message_id, replay, payload -> 'context' AS context FROM cdp.deliveries WHERE destination = 'private' AND replay;
 
 -- Mapping and transformation, tried and applied.
 CREATE FUNCTION public.shape(message jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$

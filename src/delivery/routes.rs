@@ -169,6 +169,16 @@ pub fn payload(accepted: &Accepted) -> serde_json::Value {
     serde_json::Value::Object(body)
 }
 
+/// Says in the context that a message is sent again, so that its receiver can tell.
+fn mark_as_replay(body: &mut serde_json::Value) {
+    if let Some(body) = body.as_object_mut() {
+        let context = body.entry("context").or_insert_with(|| json!({}));
+        if let Some(context) = context.as_object_mut() {
+            context.insert("replay".into(), json!(true));
+        }
+    }
+}
+
 fn kind_of(message: &cdp_message::Message) -> MessageKind {
     match message.kind {
         cdp_message::MessageType::Track => MessageKind::Track,
@@ -277,7 +287,10 @@ pub fn send_messages(
     let nobody = Person::new(0, namespace.id, now, catalog.version);
     let mut sent: BTreeSet<(&str, i32)> = BTreeSet::new();
     for (accepted, route) in wanted {
-        let body = payload(accepted);
+        let mut body = payload(accepted);
+        if occasion != Occasion::Arrival {
+            mark_as_replay(&mut body);
+        }
         if gate.refuses(accepted.profile_id, &route.requirement, &body).is_some() {
             continue;
         }
