@@ -148,6 +148,16 @@ impl From<ExprError> for Box<Refusal> {
     }
 }
 
+/// The field of a message that goes by this name, which in the filter of a route is a property's.
+fn message_field(name: &str) -> Option<&str> {
+    match name {
+        "user_id" => Some("userId"),
+        "anonymous_id" => Some("anonymousId"),
+        "event" | "type" | "userId" | "anonymousId" | "messageId" | "timestamp" => Some(name),
+        _ => None,
+    }
+}
+
 struct Resolver<'c> {
     kind: Kind,
     own: Option<Definition>,
@@ -197,6 +207,20 @@ impl<'c> Resolver<'c> {
             result_type,
             warnings: self.warnings,
         })
+    }
+
+    /// In the filter of a route a bare name is a property of the message; what else goes by that name may have
+    /// been meant.
+    fn warn_of_homonyms(&mut self, name: &str) {
+        if let Some(field) = message_field(name) {
+            self.warn(format!(
+                "{name} is a property of the message here; message.{field} is a field of the message itself"
+            ));
+        } else if self.catalog.trait_expression(name).is_some() {
+            self.warn(format!(
+                "{name} is a property of the message here; trait(\"{name}\") is the person's trait"
+            ));
+        }
     }
 
     fn warn(&mut self, warning: String) {
@@ -252,6 +276,9 @@ impl<'c> Resolver<'c> {
         };
         match expr {
             Expr::Name(name) if inside || self.kind == Kind::RouteFilter => {
+                if !inside {
+                    self.warn_of_homonyms(name);
+                }
                 return Ok(Some(Expr::Property(vec![name.clone()])));
             }
             Expr::Name(name) => return self.bare_name(name).map(Some),

@@ -490,3 +490,25 @@ fn kinds_decide_what_may_be_read() {
         "segment(\"vip\") && properties.total > 5"
     );
 }
+
+#[test]
+fn filters_of_routes_warn_of_names_that_may_mean_something_else() {
+    let warnings = |text: &str| {
+        check(text, Kind::RouteFilter, None, &catalog())
+            .unwrap()
+            .warnings
+            .join("; ")
+    };
+    assert_eq!(
+        warnings("event == 'Order Completed' && total > 5"),
+        "event is a property of the message here; message.event is a field of the message itself"
+    );
+    assert_eq!(
+        warnings("ltv > 5"),
+        "ltv is a property of the message here; trait(\"ltv\") is the person's trait"
+    );
+    assert_eq!(
+        warnings("message.event == 'x' && trait('ltv') > 5 && total > 5"),
+        ""
+    );
+}
