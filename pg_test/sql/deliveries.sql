@@ -56,3 +56,15 @@ SELECT discarded FROM cdp.destinations WHERE key = 'refusing';
 SELECT cdp.drop_route('private', ARRAY['Order Completed']);
 SELECT cdp.drop_destination('private');
 SELECT DISTINCT destination FROM cdp.deliveries;
+
+-- How long a message is tried is a setting of its destination: here it is tried once.
+SELECT key FROM cdp.define_destination('once', 'webhook', '{"url": "http://127.0.0.1:9/once", "retry_hours": 0}');
+SELECT destination FROM cdp.define_route('once', ARRAY['Once']);
+SELECT status FROM cdp.track('dan', 'Once', message_id => 'once');
+SELECT cdp.run_due() > 0 AS done;
+SELECT destination, message_id, reason, attempts, request LIKE 'POST http://127.0.0.1:9/once%' AS has_request FROM cdp.dead_letters WHERE destination = 'once';
+
+-- In the filter of a route a bare name is a property of the message.
+RESET client_min_messages;
+SELECT destination, filter FROM cdp.define_route('once', ARRAY['Twice'], 'event == "Twice" && total > 5');
+SELECT cdp.define_destination('twice', 'webhook', '{"urls": "http://127.0.0.1:9/", "concurency": 3}');

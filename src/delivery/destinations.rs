@@ -38,18 +38,20 @@ fn code(kind: &str) -> Result<&'static dyn Destination> {
 }
 
 fn invalid(key: &str, errors: &[ConfigError]) -> Error {
-    let told = |error: &ConfigError| match &error.hint {
-        // One hint is the error's own; with several errors each has its own beside it.
-        Some(hint) if errors.len() > 1 => format!("{error} ({hint})"),
-        _ => error.to_string(),
+    let meant = |error: &ConfigError| error.hint.clone().filter(|hint| hint.starts_with("did you mean"));
+    let several = errors.iter().filter(|error| meant(error).is_some()).count() > 1;
+    let told = |error: &ConfigError| match meant(error).filter(|_| several) {
+        // The hint of the whole can only be about one of them.
+        Some(hint) => format!("{error} ({hint})"),
+        None => error.to_string(),
     };
     let detail: Vec<String> = errors.iter().map(told).collect();
     let error =
         Error::new(state::INVALID_DEFINITION, format!("the configuration of destination \"{key}\" is not valid"))
             .detail(detail.join("; "));
-    match errors {
-        [ConfigError { hint: Some(hint), .. }] => error.hint(sentence(hint)),
-        _ => error.hint("cdp.destination_kinds() shows what a configuration holds."),
+    match errors.iter().find_map(|error| error.hint.clone()) {
+        Some(hint) => error.hint(sentence(&hint)),
+        None => error.hint("cdp.destination_kinds() shows what a configuration holds."),
     }
 }
 
