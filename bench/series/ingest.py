@@ -1,5 +1,7 @@
 """Batches and single calls against the floor: a bare COPY and a plain INSERT into the same table."""
 
+import itertools
+
 from harness.data import SQL, Data
 from harness.measure import Comparison, Contestant, percentile
 
@@ -14,6 +16,37 @@ def prepared(server, database):
     return session
 
 
+class Batches:
+    """Rounds of events in batches of one size, by people drawn evenly from some."""
+
+    def __init__(self, session, data, seeds):
+        self.session, self.data, self.seeds = session, data, seeds
+
+    def compare(self, report, key, title, events, size, people, has_target):
+        rounds, busy = {}, {}
+
+        def contestant(kind):
+            def once(number):
+                # The texts get other message ids than the rows of the inbox: both are new.
+                seed = rounds.setdefault(number, next(self.seeds)) * 2 + (kind == "ingest")
+                made = self.data.make(seed, events, people, size, kind)
+                before = self.session.processor_seconds()
+                taken = self.session.seconds(getattr(made, kind))
+                busy.setdefault(NAMES[kind], []).append((self.session.processor_seconds() - before) / events * 1e6)
+                self.data.remove(made)
+                return events / taken
+
+            return Contestant(NAMES[kind], once)
+
+        target = {NAMES["inbox"]: (">=", 0.40), NAMES["ingest"]: (">=", 0.40)} if has_target else {}
+        comparison = Comparison(title, "events/s", [contestant(kind) for kind in NAMES], target).run(5)
+        report.add(key, comparison)
+        # What other programs on the machine take does not count here.
+        processor = [Contestant(name, None, samples) for name, samples in busy.items()]
+        report.add(f"{key}-processor", Comparison(f"{title}: processor time of the backend", "µs an event", processor))
+        return {contestant.name: contestant.median for contestant in comparison.contestants}
+
+
 def batches(server, report, quick):
     """All stages on, one connection: COPY into the inbox and cdp.ingest(text) against a bare COPY."""
     sizes = [10_000] if quick else [1, 10, 100, 1_000, 10_000, 100_000]
@@ -25,43 +58,50 @@ def batches(server, report, quick):
     session.run(everybody.inbox)
     data.remove(everybody)
     session.run("VACUUM ANALYZE")
-    lines = {"bare COPY": [], "COPY cdp.inbox": [], "cdp.ingest(text)": []}
-    seed = 2
+    measured = Batches(session, data, itertools.count(2))
+    lines = {name: [] for name in NAMES.values()}
     for size in sizes:
-        events = min(max(size * 20, 200), 100_000) if not quick else 20_000
-        rounds, busy = {}, {}
-
-        def once(kind, events=events, size=size, rounds=rounds, busy=busy):
-            def run(number):
-                nonlocal seed
-                if number not in rounds:
-                    # The texts get other message ids than the rows of the inbox: both are new.
-                    rounds[number] = seed
-                    seed += 2
-                made = data.make(rounds[number] + (kind == "ingest"), events, people, size, kind)
-                before = session.processor_seconds()
-                taken = session.seconds(getattr(made, kind))
-                busy.setdefault(NAMES[kind], []).append((session.processor_seconds() - before) / events * 1e6)
-                data.remove(made)
-                return events / taken
-
-            return Contestant(NAMES[kind], run)
-
-        comparison = Comparison(
-            f"Batches of {size:,}", "events/s", [once("floor"), once("inbox"), once("ingest")],
-            target={"COPY cdp.inbox": (">=", 0.40), "cdp.ingest(text)": (">=", 0.40)} if size >= 1_000 else {},
-        ).run(5)
-        report.add(f"ingest-batch-{size}", comparison)
-        # What other programs on the machine take does not count here.
-        report.add(
-            f"ingest-batch-{size}-processor",
-            Comparison(f"The same: processor time of the backend, batches of {size:,}", "µs an event",
-                       [Contestant(name, None, samples) for name, samples in busy.items()]),
-        )
-        for contestant in comparison.contestants:
-            lines[contestant.name].append((size, contestant.median))
+        events = 20_000 if quick else min(max(size * 20, 200), 100_000)
+        medians = measured.compare(report, f"ingest-batch-{size}", f"Batches of {size:,}", events, size, people, size >= 1_000)
+        for name, median in medians.items():
+            lines[name].append((size, median))
+    few = 500
+    measured.compare(
+        report, "ingest-few", f"Batches of 10,000 by {few} people, each of them twenty times", 20_000 if quick else 100_000, 10_000, few, True
+    )
     if not quick:
         report.curve("ingest-batch-sizes", "Ingest by batch size, one connection", "events a batch", "events/s", lines)
+    session.close()
+
+
+def clients(server, report, quick):
+    """The same batches of 1,000 by several connections at once; INSERT … SELECT instead of COPY, which pgbench cannot."""
+    size, kept = 1_000, 50
+    session = prepared(server, "clients")
+    data = Data(server, "clients", session)
+    people = 10_000 if quick else 100_000
+    session.run(data.make(1, people * 2, people, only="inbox").inbox)
+    # Texts without message ids can come again: each call makes new ones.
+    data.make(2, size * kept, people, size, only="ingest")
+    session.run("""UPDATE bench.payloads SET body = regexp_replace(body, ', ?"messageId" ?: ?"[^"]*"', '', 'g'); CREATE INDEX ON bench.raw (n); VACUUM ANALYZE""")
+    choose = f"\\set n random(0, {kept - 1})\n"
+    floor = f"""INSERT INTO bench.floor (profile_id, ts, received_at, namespace_id, event_name_id, type, message_id, user_id, properties)
+        SELECT person, ts, now(), 1, array_position(ARRAY['view', 'click', 'login', 'order', 'other'], event), 0, message_id, 'user_' || person, properties
+        FROM bench.raw WHERE n > :n * {size} AND n <= (:n + 1) * {size};""".replace("\n", " ")
+    ingest = "SELECT count(*) FROM cdp.ingest((SELECT body FROM bench.payloads WHERE id = :n));"
+    lines = {}
+    for count in [1, 4] if quick else [1, 2, 4, 8]:
+        comparison = Comparison(
+            f"Batches of {size:,}, {count} connection{'s' if count > 1 else ''}", "events/s",
+            [
+                Contestant(name, lambda _, script=script, count=count: server.pgbench("clients", choose + script, 3 if quick else 20, count)[0] * size)
+                for name, script in (("INSERT … SELECT", floor), ("cdp.ingest(text)", ingest))
+            ],
+        ).run(3)
+        report.add(f"ingest-clients-{count}", comparison)
+        for contestant in comparison.contestants:
+            lines.setdefault(contestant.name, []).append((count, contestant.median))
+    report.curve("ingest-clients", f"Batches of {size:,} by connections", "connections", "events/s", lines)
     session.close()
 
 
@@ -109,4 +149,4 @@ def single_calls(server, report, quick):
     session.close()
 
 
-SERIES = [batches, single_calls]
+SERIES = [batches, clients, single_calls]
