@@ -65,6 +65,12 @@ class Session:
         with open(f"/proc/{self.backend}/schedstat", encoding="ascii") as file:
             return int(file.read().split()[0]) / 1e9
 
+    def busy_seconds(self, sql):
+        """Processor time that the backend spends on SQL."""
+        before = self.processor_seconds()
+        self.run(sql)
+        return self.processor_seconds() - before
+
     def close(self):
         self.process.stdin.close()
         self.process.wait()
