@@ -1906,6 +1906,14 @@ COMMENT ON FUNCTION _cdp.lead_definition() IS 'The definition of the score "lead
 REVOKE ALL ON FUNCTION _cdp.lead_definition() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION _cdp.lead_definition() TO cdp_reader;
 
+CREATE FUNCTION _cdp.namespaces_with_default_score() RETURNS integer[]
+    LANGUAGE c STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_namespaces_with_default_score';
+COMMENT ON FUNCTION _cdp.namespaces_with_default_score() IS 'Ids of the namespaces that the session may use and that have the score "lead" as it comes with the extension';
+REVOKE ALL ON FUNCTION _cdp.namespaces_with_default_score() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _cdp.namespaces_with_default_score() TO cdp_reader;
+
 CREATE VIEW cdp.score_rules AS
     SELECT n.name AS namespace, s.key, s.definition, s.is_default, s.created_at, s.updated_at
     FROM (
@@ -1913,9 +1921,7 @@ CREATE VIEW cdp.score_rules AS
         FROM _cdp.scores AS s WHERE s.definition IS NOT NULL
         UNION ALL
         SELECT n.namespace_id, 'lead'::text, _cdp.lead_definition(), true, NULL, NULL
-        FROM _cdp.namespace_names AS n
-        WHERE NOT EXISTS (SELECT FROM _cdp.scores AS s
-                          WHERE s.namespace_id OPERATOR(pg_catalog.=) n.namespace_id AND s.key OPERATOR(pg_catalog.=) 'lead')
+        FROM pg_catalog.unnest(_cdp.namespaces_with_default_score()) AS n (namespace_id)
     ) AS s JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) s.namespace_id;
 COMMENT ON VIEW cdp.score_rules IS 'Scores with their rules; "lead" is there without being defined';
 

@@ -234,7 +234,7 @@ pub fn profile(call: &Call) -> Result<Returned> {
         let Some(mut reading) = Reading::of(spi, &namespace, &id)? else { return Ok(Vec::new()) };
         crate::traits::person::load_traits(spi, std::slice::from_mut(&mut reading.person))?;
         let catalog = reading.catalog.clone();
-        super::scores::load(spi, &mut reading.person, &catalog.scores.iter().collect::<Vec<_>>())?;
+        super::scores::load_references(spi, &mut reading.person, &catalog.scores.iter().collect::<Vec<_>>())?;
         let profile_id = reading.person.profile_id;
         let identifiers = spi
             .query(

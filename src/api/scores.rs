@@ -3,11 +3,11 @@
 use super::read::Reading;
 use super::{namespace, required};
 use crate::error::{unknown_key, Error, Result};
-use crate::namespaces::{self, Namespace};
+use crate::namespaces::{self, bindings, Namespace};
 use crate::pg::datum::Param;
 use crate::pg::function::{Call, Field, Returned};
 use crate::pg::spi::Spi;
-use crate::scoring::{define, rescore, Score};
+use crate::scoring::{define, load, rescore, Score};
 use crate::traits::catalog::Catalog;
 use crate::traits::context::PersonContext;
 use crate::traits::define::{check_key, Defined};
@@ -18,6 +18,18 @@ use cdp_value::Decimal;
 /// `_cdp.lead_definition()`
 pub fn lead_definition(_: &Call) -> Result<Returned> {
     Ok(Returned::Value(Field::Jsonb(cdp_score::LEAD.to_string())))
+}
+
+/// `_cdp.namespaces_with_default_score()`
+pub fn namespaces_with_default_score(_: &Call) -> Result<Returned> {
+    let ids = Spi::connect(true, |spi| {
+        let ids = load::with_default(spi)?;
+        Ok(match bindings::current(spi)? {
+            None => ids,
+            Some(bounds) => ids.into_iter().filter(|id| bounds.iter().any(|bound| bound.id == *id)).collect(),
+        })
+    })?;
+    Ok(Returned::Value(Field::Int4Array(ids)))
 }
 
 /// `cdp.define_score(key, definition, namespace)`
@@ -92,7 +104,7 @@ fn with_score(call: &Call, rows: impl Fn(&Score, &PersonContext) -> Result<Vec<V
         let catalog = Reading::catalog(spi, &namespace, reading.as_ref())?;
         let score = find(&catalog, &key)?;
         let Some(mut reading) = reading else { return Ok(Vec::new()) };
-        load(spi, &mut reading.person, &[score])?;
+        load_references(spi, &mut reading.person, &[score])?;
         let context = reading.prepare(spi, |_| vec![&score.definition])?;
         let rows = rows(score, &context)?;
         context.check()?;
@@ -102,7 +114,7 @@ fn with_score(call: &Call, rows: impl Fn(&Score, &PersonContext) -> Result<Vec<V
 }
 
 /// Loads what scores refer to beside the state.
-pub fn load(spi: &Spi, person: &mut Person, scores: &[&Score]) -> Result<()> {
+pub fn load_references(spi: &Spi, person: &mut Person, scores: &[&Score]) -> Result<()> {
     let people = std::slice::from_mut(person);
     if scores.iter().any(|score| score.definition.needs_profile) {
         person::load_traits(spi, people)?;
@@ -121,7 +133,7 @@ pub fn scores(call: &Call) -> Result<Returned> {
         let Some(mut reading) = Reading::of(spi, &namespace, &id)? else { return Ok(Vec::new()) };
         let catalog = reading.catalog.clone();
         let mut scores: Vec<&Score> = catalog.scores.iter().collect();
-        load(spi, &mut reading.person, &scores)?;
+        load_references(spi, &mut reading.person, &scores)?;
         let context = reading.prepare(spi, |c| c.scores.iter().map(|s| &s.definition).collect())?;
         scores.sort_by(|a, b| a.key.cmp(&b.key));
         let rows = scores.into_iter().map(|score| {

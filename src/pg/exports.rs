@@ -99,6 +99,7 @@ functions! {
     cdp_decide_all, pg_finfo_cdp_decide_all => crate::api::flags::decide_all;
     cdp_explain_decision, pg_finfo_cdp_explain_decision => crate::api::flags::explain_decision;
     cdp_lead_definition, pg_finfo_cdp_lead_definition => crate::api::scores::lead_definition;
+    cdp_namespaces_with_default_score, pg_finfo_cdp_namespaces_with_default_score => crate::api::scores::namespaces_with_default_score;
     cdp_define_score, pg_finfo_cdp_define_score => crate::api::scores::define_score;
     cdp_drop_score, pg_finfo_cdp_drop_score => crate::api::scores::drop_score;
     cdp_score, pg_finfo_cdp_score => crate::api::scores::score;

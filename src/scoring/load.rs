@@ -79,3 +79,14 @@ pub fn load(spi: &Spi, namespace_id: i32) -> Result<Vec<Row>> {
     }
     Ok(rows)
 }
+
+/// Ids of the namespaces that have the score `lead` as it comes with cdp.
+pub fn with_default(spi: &Spi) -> Result<Vec<i32>> {
+    spi.query(
+        "SELECT n.namespace_id FROM _cdp.namespace_names AS n WHERE NOT EXISTS ( \
+             SELECT FROM _cdp.scores AS s WHERE s.namespace_id OPERATOR(pg_catalog.=) n.namespace_id AND s.key OPERATOR(pg_catalog.=) $1) \
+         ORDER BY n.namespace_id",
+        &[Param::Text(LEAD_KEY)],
+    )?
+    .map(|row| row.i32(0))
+}
