@@ -265,7 +265,7 @@ pub fn profile(call: &Call) -> Result<Returned> {
             .map(|s| s.key.clone())
             .collect();
         segments.sort();
-        let scores = context.catalog.scores.iter().map(|score| (score.key.clone(), context.outcome(score).summary()));
+        let scores = context.catalog.scores.iter().map(|score| (score.key.clone(), context.outcome(score).totals.summary()));
         let scores = scores.collect();
         context.check()?;
         let state = &context.person.state;

@@ -75,13 +75,13 @@ fn number(number: &Decimal) -> Field {
     Field::Numeric(number.to_json().to_string())
 }
 
-fn fields(outcome: &Outcome) -> Vec<Field> {
+fn fields(score: &Score, outcome: &Outcome) -> Vec<Field> {
     vec![
-        number(&outcome.total),
-        number(&outcome.icp),
-        number(&outcome.behavior),
-        Field::Text(outcome.grade.to_string()),
-        Field::Jsonb(outcome.meta().to_string()),
+        number(&outcome.totals.total),
+        number(&outcome.totals.icp),
+        number(&outcome.totals.behavior),
+        Field::Text(outcome.totals.grade.to_string()),
+        Field::Jsonb(outcome.meta(&score.model).to_string()),
     ]
 }
 
@@ -92,7 +92,7 @@ fn find<'a>(catalog: &'a Catalog, key: &str) -> Result<&'a Score> {
 
 /// `cdp.score(id, key, namespace)`: no row for somebody unknown.
 pub fn score(call: &Call) -> Result<Returned> {
-    with_score(call, |score, context| Ok(vec![fields(&context.outcome(score))]))
+    with_score(call, |score, context| Ok(vec![fields(score, &context.outcome(score))]))
 }
 
 /// Reads one score of one person: arguments id, key, namespace.
@@ -138,7 +138,7 @@ pub fn scores(call: &Call) -> Result<Returned> {
         scores.sort_by(|a, b| a.key.cmp(&b.key));
         let rows = scores.into_iter().map(|score| {
             let mut row = vec![Field::Text(score.key.clone())];
-            row.extend(fields(&context.outcome(score)));
+            row.extend(fields(score, &context.outcome(score)));
             row
         });
         let rows = rows.collect();
@@ -177,7 +177,9 @@ pub fn explain_score(call: &Call) -> Result<Returned> {
             rules.fold(Decimal::zero(), |sum, rule| sum.checked_add(&rule.points).unwrap_or(sum))
         };
         let capped = |is_capped: bool| if is_capped { Field::Text("capped".to_string()) } else { Field::Null };
-        for (component, points) in [(Component::Icp, &outcome.icp), (Component::Behavior, &outcome.behavior)] {
+        for (component, points) in
+            [(Component::Icp, &outcome.totals.icp), (Component::Behavior, &outcome.totals.behavior)]
+        {
             rows.push(vec![
                 Field::Text(component.as_str().to_string()),
                 Field::Null,
@@ -193,8 +195,8 @@ pub fn explain_score(call: &Call) -> Result<Returned> {
             Field::Null,
             Field::Null,
             Field::Null,
-            number(&outcome.total),
-            Field::Text(format!("grade {}", outcome.grade)),
+            number(&outcome.totals.total),
+            Field::Text(format!("grade {}", outcome.totals.grade)),
             changes_at(None, ""),
         ]);
         Ok(rows)

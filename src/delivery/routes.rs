@@ -8,6 +8,7 @@ use crate::ingest::{stored, Accepted};
 use crate::namespaces::Namespace;
 use crate::pg::datum::Param;
 use crate::pg::spi::Spi;
+use crate::scoring::announce::{GRADE_CHANGED, SCORE_CHANGED};
 use crate::traits::catalog::Catalog;
 use crate::traits::context::PersonContext;
 use crate::traits::edges;
@@ -50,6 +51,11 @@ impl Route {
     /// for.
     pub fn announces_traits(&self) -> bool {
         self.events.is_some() && self.wants(TRAIT_CHANGED)
+    }
+
+    /// Whether changes of scores or grades go this way.
+    pub fn announces_scores(&self) -> bool {
+        self.events.is_some() && (self.wants(SCORE_CHANGED) || self.wants(GRADE_CHANGED))
     }
 
     fn wants(&self, event: &str) -> bool {

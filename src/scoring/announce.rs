@@ -13,26 +13,19 @@ pub const GRADE_CHANGED: &str = "Grade Changed";
 pub struct Change {
     pub old: Stored,
     pub new: Stored,
-    /// The points of each rule (`cdp_score::Outcome::meta`).
+    /// The points of each rule (`cdp_score::Score::meta`); null where no route announces scores.
     pub meta: Json,
     /// Whether the change is large enough to be announced.
     pub is_announced: bool,
 }
 
 impl Change {
-    /// The change from what was kept to what was found; None when there is none. What is to be kept is `new`.
-    pub fn of(score: &Score, old: Stored, outcome: &cdp_score::Outcome) -> Option<Change> {
-        let mut new = Stored::of(outcome);
-        let is_announced = score.model.announcements.score_by.as_ref().is_some_and(|least| {
+    /// Whether the total moved far enough from what was announced last.
+    pub fn is_announced(score: &Score, old: &Stored, new: &Stored) -> bool {
+        score.model.announcements.score_by.as_ref().is_some_and(|least| {
             let moved = new.total.checked_sub(&old.announced).map(|by| by.abs());
             moved.is_none_or(|by| by >= *least)
-        });
-        if !is_announced {
-            new.announced = old.announced.clone();
-        }
-        let same =
-            (&old.total, &old.icp, &old.behavior, &old.grade) == (&new.total, &new.icp, &new.behavior, &new.grade);
-        (!same).then(|| Change { old, new, meta: outcome.meta(), is_announced })
+        })
     }
 
     /// Whether the grade is another one.

@@ -2,6 +2,7 @@
 //! up to date, merged, split and rebuilt as those of traits are; `cdp_score` makes points and grades of them.
 
 pub mod announce;
+pub mod assess;
 pub mod define;
 pub mod load;
 pub mod rescore;
@@ -16,6 +17,8 @@ pub struct Score {
     pub id: i32,
     pub key: String,
     pub model: Rc<cdp_score::Score>,
+    /// What each rule reads, as a list: an event makes those rules be looked at that it touches.
+    pub rules: Vec<Definition>,
     /// Its expression is the list of all that the model reads.
     pub definition: Definition,
 }

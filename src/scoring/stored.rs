@@ -1,8 +1,10 @@
-//! A score as it is kept with a person: what it was when somebody last looked.
+//! A score as it is kept with a person: what it was when somebody last looked, rule by rule, so that an event makes
+//! only those rules be looked at that it touches.
 
-use cdp_score::{Grades, Outcome};
-use cdp_value::{Decimal, Value};
-use serde_json::{json, Value as Json};
+use cdp_score::{Grades, RuleOutcome, Score};
+use cdp_value::Decimal;
+use serde_json::json;
+use std::collections::BTreeMap;
 
 /// What is kept of a score.
 #[derive(Clone, PartialEq, Eq)]
@@ -13,6 +15,8 @@ pub struct Stored {
     pub grade: String,
     /// The total that was last announced, for scores that announce larger changes only.
     pub announced: Decimal,
+    /// The points of the rules that give any, by their place.
+    points: BTreeMap<usize, Decimal>,
 }
 
 impl Stored {
@@ -20,45 +24,59 @@ impl Stored {
     pub fn blank(grades: &Grades) -> Stored {
         let zero = Decimal::zero;
         let grade = grades.of(&zero()).to_string();
-        Stored { total: zero(), icp: zero(), behavior: zero(), grade, announced: zero() }
+        Stored { total: zero(), icp: zero(), behavior: zero(), grade, announced: zero(), points: BTreeMap::new() }
     }
 
-    /// The score as it is now, announced as it is.
-    pub fn of(outcome: &Outcome) -> Stored {
-        Stored {
-            total: outcome.total.clone(),
-            icp: outcome.icp.clone(),
-            behavior: outcome.behavior.clone(),
-            grade: outcome.grade.to_string(),
-            announced: outcome.total.clone(),
+    /// This score after some of its rules were looked at; all others give what they gave.
+    pub fn with(&self, score: &Score, rules: &[(usize, RuleOutcome)]) -> Stored {
+        let mut points = if rules.len() == score.rule_count() { BTreeMap::new() } else { self.points.clone() };
+        for (rule, outcome) in rules {
+            if outcome.points.is_zero() {
+                points.remove(rule);
+            } else {
+                points.insert(*rule, outcome.points.clone());
+            }
         }
+        let totals = score.totals(points.iter().map(|(rule, points)| (*rule, points)));
+        let grade = totals.grade.to_string();
+        let (total, icp, behavior) = (totals.total, totals.icp, totals.behavior);
+        Stored { total, icp, behavior, grade, announced: self.announced.clone(), points }
     }
 
-    /// Reads what [`Stored::to_json`] wrote.
+    /// The points of the rules that give any.
+    pub fn points(&self) -> impl Iterator<Item = (usize, &Decimal)> {
+        self.points.iter().map(|(rule, points)| (*rule, points))
+    }
+
+    /// Reads what [`Stored::to_text`] wrote.
     pub fn parse(text: &str) -> Option<Stored> {
-        let json: Json = serde_json::from_str(text).ok()?;
-        let number = |index: usize| match Value::from_json(json.get(index)?) {
-            Value::Number(number) => Some(number),
-            _ => None,
-        };
-        let total = number(0)?;
-        Some(Stored {
-            icp: number(1)?,
-            behavior: number(2)?,
-            grade: json.get(3)?.as_str()?.to_string(),
-            announced: number(4).unwrap_or_else(|| total.clone()),
-            total,
-        })
+        let mut parts = text.splitn(6, ' ');
+        let mut number = || Decimal::parse(parts.next()?);
+        let (total, icp, behavior, announced) = (number()?, number()?, number()?, number()?);
+        let mut points = BTreeMap::new();
+        for pair in parts.next()?.split(',').filter(|pair| !pair.is_empty()) {
+            let (rule, value) = pair.split_once(':')?;
+            points.insert(rule.parse().ok()?, Decimal::parse(value)?);
+        }
+        Some(Stored { total, icp, behavior, announced, points, grade: parts.next()?.to_string() })
     }
 
-    /// `[total, icp, behavior, grade]`, and the announced total where it is another one.
-    pub fn to_json(&self) -> String {
-        let mut parts =
-            vec![self.total.to_json(), self.icp.to_json(), self.behavior.to_json(), json!(self.grade.as_str())];
-        if self.announced != self.total {
-            parts.push(self.announced.to_json());
+    /// Total, ICP, behaviour, announced total, `rule:points,…` and the grade, with spaces between.
+    pub fn to_text(&self) -> String {
+        let mut text = String::with_capacity(32 + 6 * self.points.len());
+        for number in [&self.total, &self.icp, &self.behavior, &self.announced] {
+            text.push_str(&number.to_json().to_string());
+            text.push(' ');
         }
-        Json::Array(parts).to_string()
+        for (index, (rule, points)) in self.points.iter().enumerate() {
+            if index > 0 {
+                text.push(',');
+            }
+            text.push_str(&format!("{rule}:{}", points.to_json()));
+        }
+        text.push(' ');
+        text.push_str(&self.grade);
+        text
     }
 
     /// The total and the grade, for the history.

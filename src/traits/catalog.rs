@@ -20,7 +20,7 @@ use cdp_expr::{Aggregate, Catalog as _, Expr};
 use cdp_state::{SlotSpec, Zoned};
 use rustc_hash::FxHashMap;
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 /// A computed trait.
@@ -91,7 +91,8 @@ pub struct Touched {
     pub slots: Vec<usize>,
     pub traits: BTreeSet<usize>,
     pub segments: BTreeSet<usize>,
-    pub scores: BTreeSet<usize>,
+    /// Rules by score.
+    pub scores: BTreeMap<usize, BTreeSet<usize>>,
 }
 
 impl Touched {
@@ -99,7 +100,9 @@ impl Touched {
     pub fn extend(&mut self, other: &Touched) {
         self.traits.extend(&other.traits);
         self.segments.extend(&other.segments);
-        self.scores.extend(&other.scores);
+        for (score, rules) in &other.scores {
+            self.scores.entry(*score).or_default().extend(rules);
+        }
     }
 }
 
@@ -364,10 +367,15 @@ fn load(spi: &Spi, namespace_id: i32) -> Result<Catalog> {
     for row in scores {
         let definition = catalog.bind(&names, row.version, row.inputs())?;
         let index = catalog.scores.len();
-        catalog.register(&definition, |touched| {
-            touched.scores.insert(index);
-        });
-        catalog.scores.push(Score { id: row.id, key: row.key, model: row.model, definition });
+        let rules = catalog.bind_rules(&names, row.version, &row.model)?;
+        // What is announced of a score says which attributes are missing.
+        let attributes = 0..if catalog.announces_scores() { row.model.attributes.len() } else { 0 };
+        for (rule, definition) in rules.iter().enumerate() {
+            catalog.register(definition, |touched| {
+                touched.scores.entry(index).or_default().extend(attributes.clone().chain([rule]));
+            });
+        }
+        catalog.scores.push(Score { id: row.id, key: row.key, model: row.model, rules, definition });
     }
     for index in 0..catalog.routes.len() {
         let filter = catalog.routes.get(index).and_then(|route| route.filter.clone());
@@ -406,7 +414,7 @@ fn touched_by_existence(catalog: &Catalog) -> Result<Touched> {
     let scores = catalog.scores.iter().enumerate();
     let scores = scores
         .filter(|(_, s)| !context.outcome(s).is_blank() || context.changes_at(&s.definition).is_some())
-        .map(|(i, _)| i)
+        .map(|(i, s)| (i, (0..s.rules.len()).collect()))
         .collect();
     Ok(Touched { slots: Vec::new(), traits, segments, scores })
 }
@@ -510,6 +518,11 @@ impl Catalog {
         })
     }
 
+    fn bind_rules(&self, names: &Names, version: i32, model: &cdp_score::Score) -> Result<Vec<Definition>> {
+        let inputs = (0..model.rule_count()).map(|rule| model.rule_inputs(rule));
+        inputs.map(|inputs| self.bind(names, version, Expr::List(inputs.into_iter().cloned().collect()))).collect()
+    }
+
     fn register(&mut self, definition: &Definition, insert: impl Fn(&mut Touched)) {
         for index in &definition.aggregates {
             if let Some(slot) = self.aggregates.get(*index).and_then(|a| self.slots.get(a.slot)) {
@@ -535,6 +548,11 @@ impl Catalog {
     /// Whether some route wants to hear of changes of traits.
     pub fn announces_traits(&self) -> bool {
         self.routes.iter().any(Route::announces_traits)
+    }
+
+    /// Whether some route wants to hear of changes of scores.
+    pub fn announces_scores(&self) -> bool {
+        self.routes.iter().any(Route::announces_scores)
     }
 
     /// What an event with this name touches beside [`Catalog::any_event`].
@@ -598,7 +616,8 @@ impl Catalog {
     pub fn touched_definitions<'a>(&'a self, touched: &'a Touched) -> impl Iterator<Item = &'a Definition> {
         let traits = touched.traits.iter().filter_map(|i| self.traits.get(*i).map(|t| &t.definition));
         let segments = touched.segments.iter().filter_map(|i| self.segments.get(*i).map(|s| &s.definition));
-        let scores = touched.scores.iter().filter_map(|i| self.scores.get(*i).map(|s| &s.definition));
+        let rules = touched.scores.iter().filter_map(|(i, rules)| Some((self.scores.get(*i)?, rules)));
+        let scores = rules.flat_map(|(score, rules)| rules.iter().filter_map(|rule| score.rules.get(*rule)));
         traits.chain(segments).chain(scores)
     }
 
@@ -699,7 +718,8 @@ impl Catalog {
         for found in &self.scores {
             let definition = catalog.bind(&names, found.definition.version, found.definition.expression.clone())?;
             let (id, key, model) = (found.id, found.key.clone(), found.model.clone());
-            catalog.scores.push(Score { id, key, model, definition });
+            let rules = catalog.bind_rules(&names, found.definition.version, &model)?;
+            catalog.scores.push(Score { id, key, model, rules, definition });
         }
         let definition = catalog.bind(&names, version, expression.clone())?;
         Ok(Extended { catalog, definition })

@@ -1,7 +1,7 @@
 //! The values of a person's computed traits and scores as one compact value in the profile's row.
 //!
 //! Layout: version 1, then for each trait, by id: id, microseconds of the last change since 1970,
-//! length and JSON text of the value. Integers are LEB128.
+//! length and JSON text of the value (of a score: what `scoring::stored` writes). Integers are LEB128.
 
 use crate::error::{state, Error, Result};
 use cdp_value::{Timestamp, Value};

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::scoring::Score;
 use cdp_expr::{Aggregate, Context, EventSource};
 use cdp_state::{Calendar, StateError};
-use cdp_value::{AggregateFunction, AgoUnit, Timestamp, Value};
+use cdp_value::{AggregateFunction, AgoUnit, Decimal, Timestamp, Value};
 use rustc_hash::FxHashMap;
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -67,14 +67,24 @@ impl<'a> PersonContext<'a> {
 
     /// A score with the points of each of its rules.
     pub fn outcome<'s>(&self, score: &'s Score) -> cdp_score::Outcome<'s> {
-        let values = match self.value(&score.definition) {
-            Value::Array(values) => values,
-            _ => Vec::new(),
-        };
-        let outcome = score.model.evaluate(&values);
-        let known = (Value::Number(outcome.total.clone()), Value::Text(outcome.grade.to_string()));
-        self.scores.borrow_mut().insert(score.id, known);
+        let rules = (0..score.rules.len()).filter_map(|rule| self.rule_outcome(score, rule)).collect();
+        let outcome = cdp_score::Outcome::new(&score.model, rules);
+        self.note_score(score, &outcome.totals.total, outcome.totals.grade);
         outcome
+    }
+
+    /// What one rule of a score gives.
+    pub fn rule_outcome<'s>(&self, score: &'s Score, rule: usize) -> Option<cdp_score::RuleOutcome<'s>> {
+        match self.value(score.rules.get(rule)?) {
+            Value::Array(values) => score.model.rule(rule, &values),
+            _ => None,
+        }
+    }
+
+    /// Tells expressions what a score is.
+    pub fn note_score(&self, score: &Score, total: &Decimal, grade: &str) {
+        let known = (Value::Number(total.clone()), Value::Text(grade.to_string()));
+        self.scores.borrow_mut().insert(score.id, known);
     }
 
     fn scored(&self, key: &str) -> (Value, Value) {

@@ -7,7 +7,7 @@ use super::person::{self, Person};
 use crate::error::Result;
 use crate::pg::spi::Spi;
 use crate::scoring::announce;
-use crate::scoring::stored::Stored;
+use crate::scoring::assess::{self, Assessment};
 use cdp_state::Calendar;
 use cdp_value::{Timestamp, Value};
 use std::collections::BTreeSet;
@@ -104,7 +104,7 @@ pub fn evaluate(
 
     let mut changes = Vec::new();
     for ((person, task), wanted) in people.iter_mut().zip(tasks).zip(&wanted) {
-        let (values, memberships, outcomes, due) = {
+        let (values, memberships, scores, due) = {
             let context = PersonContext::new(catalog, person, task.at, calendar, &edges);
             let mut due: Option<Timestamp> = None;
             let mut consider = |definition: &Definition| {
@@ -112,6 +112,17 @@ pub fn evaluate(
                     due = Some(due.map_or(at, |d| d.min(at)));
                 }
             };
+            // First, so that traits and segments that refer to scores find them.
+            let touched = match &task.scope {
+                Scope::All => None,
+                Scope::Some(touched) => Some(touched),
+            };
+            let mut scores = Vec::new();
+            for (position, rules) in assess::wanted(catalog, touched) {
+                scores.extend(Assessment::of(&context, catalog, position, &rules));
+                let score = catalog.scores.get(position);
+                rules.iter().filter_map(|rule| score?.rules.get(*rule)).for_each(&mut consider);
+            }
             let traits: Vec<usize> = match &task.scope {
                 Scope::All => (0..catalog.traits.len()).collect(),
                 Scope::Some(touched) => touched.traits.iter().copied().collect(),
@@ -136,19 +147,8 @@ pub fn evaluate(
                     consider(&found.definition);
                 }
             }
-            let scores: Vec<usize> = match &task.scope {
-                Scope::All => (0..catalog.scores.len()).collect(),
-                Scope::Some(touched) => touched.scores.iter().copied().collect(),
-            };
-            let mut outcomes = Vec::with_capacity(scores.len());
-            for position in scores {
-                if let Some(found) = catalog.scores.get(position) {
-                    outcomes.push((position, found, context.outcome(found)));
-                    consider(&found.definition);
-                }
-            }
             context.check()?;
-            (values, memberships, outcomes, due)
+            (values, memberships, scores, due)
         };
         let mut changed = |what| {
             changes.push(Change { profile_id: person.profile_id, at: task.at, cause: task.cause.clone(), what });
@@ -160,11 +160,8 @@ pub fn evaluate(
                 changed(What::Trait { position, old, new });
             }
         }
-        for (position, score, outcome) in outcomes {
-            let kept = person.computed.get(score.id).and_then(|entry| Stored::parse(&entry.json));
-            let old = kept.unwrap_or_else(|| Stored::blank(&score.model.grades));
-            if let Some(change) = announce::Change::of(score, old, &outcome) {
-                person.computed.set_json(score.id, change.new.to_json(), false, task.at);
+        for found in scores {
+            if let Some((position, change)) = found.keep(catalog, &mut person.computed, task.at) {
                 changed(What::Score { position, change: Box::new(change) });
             }
         }

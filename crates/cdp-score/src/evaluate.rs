@@ -2,6 +2,7 @@
 
 use crate::amount::Amount;
 use crate::definition::{folded, Activity, Attribute, Score, Source, Tests};
+use cdp_expr::Expr;
 use cdp_value::{Decimal, Value};
 use serde_json::{json, Map, Value as Json};
 
@@ -67,51 +68,165 @@ pub struct RuleOutcome<'s> {
     pub note: Option<Note>,
 }
 
-/// A score of one person.
+/// A score of one person, with what each rule gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome<'s> {
+    pub totals: Totals<'s>,
+    pub rules: Vec<RuleOutcome<'s>>,
+}
+
+/// The sums of a score.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Totals<'s> {
     pub total: Decimal,
     pub icp: Decimal,
     pub behavior: Decimal,
     pub grade: &'s str,
-    pub rules: Vec<RuleOutcome<'s>>,
 }
 
 impl Score {
-    /// The score for the values of [`Score::inputs`], in their order; a value that is not there
-    /// counts as null. A value that cannot be used gives no points and is noted.
-    pub fn evaluate<'s>(&'s self, values: &[Value]) -> Outcome<'s> {
+    /// Number of rules: the attributes, then the activities.
+    pub fn rule_count(&self) -> usize {
+        self.attributes.len() + self.activities.len()
+    }
+
+    /// What a rule reads of a person.
+    pub fn rule_inputs(&self, rule: usize) -> Vec<&Expr> {
+        match (self.attributes.get(rule), self.activity(rule)) {
+            (Some(attribute), _) => attribute.sources.iter().map(|s| &s.expr).collect(),
+            (None, Some(activity)) => vec![&activity.expr],
+            (None, None) => Vec::new(),
+        }
+    }
+
+    /// What a rule gives for the values of its inputs; None when there is no such rule. A value
+    /// that is not there counts as null; one that cannot be used gives no points and is noted.
+    pub fn rule<'s>(&'s self, rule: usize, values: &[Value]) -> Option<RuleOutcome<'s>> {
         const NULL: &Value = &Value::Null;
         let mut values = values.iter();
-        let mut rules = Vec::with_capacity(self.attributes.len() + self.activities.len());
-        for rule in &self.attributes {
-            let sources = rule.sources.iter();
-            let given = sources.map(|source| (source, values.next().unwrap_or(NULL)));
-            rules.push(rule.outcome(given.collect()));
-        }
-        for rule in &self.activities {
-            rules.push(rule.outcome(values.next().unwrap_or(NULL)));
-        }
-        let sum = |component, cap: &Option<Decimal>| {
-            let points = rules.iter().filter(|rule| rule.component == component);
-            let sum = points.fold(Decimal::zero(), |sum, rule| {
-                sum.checked_add(&rule.points).unwrap_or(sum)
-            });
-            match cap {
-                Some(cap) if sum > *cap => cap.clone(),
-                _ => sum,
+        let mut next = || values.next().unwrap_or(NULL);
+        match self.attributes.get(rule) {
+            Some(attribute) => {
+                let sources = attribute.sources.iter();
+                Some(attribute.outcome(sources.map(|source| (source, next())).collect()))
             }
-        };
-        let icp = sum(Component::Icp, &self.icp_cap);
-        let behavior = sum(Component::Behavior, &self.behavior_cap);
+            None => Some(self.activity(rule)?.outcome(next())),
+        }
+    }
+
+    fn activity(&self, rule: usize) -> Option<&Activity> {
+        let position = rule.checked_sub(self.attributes.len())?;
+        self.activities.get(position)
+    }
+
+    /// The sums for the points of the rules, in their order; those that are not there are 0.
+    pub fn totals<'p>(&self, mut points: impl Iterator<Item = (usize, &'p Decimal)>) -> Totals<'_> {
+        let (mut icp, mut behavior) = (Decimal::zero(), Decimal::zero());
+        points.try_for_each(|(rule, points)| {
+            let is_icp = rule < self.attributes.len();
+            let sum = if is_icp { &mut icp } else { &mut behavior };
+            *sum = sum.checked_add(points)?;
+            Some(())
+        });
+        for (sum, cap) in [
+            (&mut icp, &self.icp_cap),
+            (&mut behavior, &self.behavior_cap),
+        ] {
+            if let Some(cap) = cap.as_ref().filter(|cap| *sum > **cap) {
+                sum.clone_from(cap);
+            }
+        }
         let total = icp.checked_add(&behavior).unwrap_or_else(Decimal::zero);
-        Outcome {
+        Totals {
             grade: self.grades.of(&total),
             total,
             icp,
             behavior,
+        }
+    }
+
+    /// The score for the values of [`Score::inputs`], in their order.
+    pub fn evaluate<'s>(&'s self, values: &[Value]) -> Outcome<'s> {
+        let mut rest = values;
+        let mut rules = Vec::with_capacity(self.rule_count());
+        for rule in 0..self.rule_count() {
+            let (own, others) = rest
+                .split_at_checked(self.rule_inputs(rule).len())
+                .unwrap_or((rest, &[]));
+            rules.extend(self.rule(rule, own));
+            rest = others;
+        }
+        Outcome::new(self, rules)
+    }
+
+    /// The points of every attribute and of the activities that give any, and what of the given
+    /// attributes is missing or cannot be used.
+    pub fn meta<'p>(
+        &self,
+        points: impl Iterator<Item = (usize, &'p Decimal)>,
+        attributes: &[RuleOutcome<'_>],
+    ) -> Json {
+        let mut icp: Map<String, Json> = Map::new();
+        let mut behavior: Map<String, Json> = Map::new();
+        for attribute in &self.attributes {
+            icp.insert(attribute.name.clone(), json!(0));
+        }
+        for (rule, points) in points.filter(|(_, points)| !points.is_zero()) {
+            if let Some(attribute) = self.attributes.get(rule) {
+                icp.insert(attribute.name.clone(), points.to_json());
+            } else if let Some(activity) = self.activity(rule) {
+                behavior.insert(activity.name.clone(), points.to_json());
+            }
+        }
+        let noted = |wanted: &[Note]| {
+            let wanted = wanted.to_vec();
+            let noted =
+                move |rule: &&RuleOutcome<'_>| rule.note.is_some_and(|n| wanted.contains(&n));
+            attributes.iter().filter(noted)
+        };
+        let missing: Vec<&str> = noted(&[Note::Missing]).map(|rule| rule.name).collect();
+        let unusable: Map<String, Json> = noted(&[Note::Unreadable, Note::Spans])
+            .map(|rule| (rule.name.to_string(), rule.value.to_json()))
+            .collect();
+        let mut meta = json!({"icp": icp, "behavior": behavior, "missing": missing});
+        if let Some(meta) = meta.as_object_mut().filter(|_| !unusable.is_empty()) {
+            meta.insert("unusable".to_string(), Json::Object(unusable));
+        }
+        meta
+    }
+}
+
+impl<'s> Outcome<'s> {
+    /// The outcome of all rules, in their order.
+    pub fn new(score: &'s Score, rules: Vec<RuleOutcome<'s>>) -> Outcome<'s> {
+        let points = rules.iter().map(|rule| &rule.points).enumerate();
+        Outcome {
+            totals: score.totals(points),
             rules,
         }
+    }
+
+    /// Whether nothing gives points: such a score need not be kept.
+    pub fn is_blank(&self) -> bool {
+        self.rules.iter().all(|rule| rule.points.is_zero())
+    }
+
+    /// See [`Score::meta`].
+    pub fn meta(&self, score: &Score) -> Json {
+        let points = self.rules.iter().map(|rule| &rule.points).enumerate();
+        score.meta(points, &self.rules)
+    }
+}
+
+impl Totals<'_> {
+    /// Total, the points of both halves, and the grade.
+    pub fn summary(&self) -> Json {
+        json!({
+            "total": self.total.to_json(),
+            "icp": self.icp.to_json(),
+            "behavior": self.behavior.to_json(),
+            "grade": self.grade,
+        })
     }
 }
 
@@ -193,56 +308,5 @@ impl Activity {
             points,
             note,
         }
-    }
-}
-
-impl Outcome<'_> {
-    /// Whether nothing gives points: such a score need not be kept.
-    pub fn is_blank(&self) -> bool {
-        self.rules.iter().all(|rule| rule.points.is_zero())
-    }
-
-    /// Total, the points of both halves, and the grade.
-    pub fn summary(&self) -> Json {
-        json!({
-            "total": self.total.to_json(),
-            "icp": self.icp.to_json(),
-            "behavior": self.behavior.to_json(),
-            "grade": self.grade,
-        })
-    }
-
-    /// The points of every attribute and of the activities that give any, and what of the
-    /// attributes is missing or cannot be read.
-    pub fn meta(&self) -> Json {
-        let mut points = Map::new();
-        for component in [Component::Icp, Component::Behavior] {
-            let rules = self.rules.iter().filter(|rule| rule.component == component);
-            let rules = rules.filter(|rule| component == Component::Icp || !rule.points.is_zero());
-            let rules = rules.map(|rule| (rule.name.to_string(), rule.points.to_json()));
-            points.insert(
-                component.as_str().to_string(),
-                Json::Object(rules.collect()),
-            );
-        }
-        let missing = self
-            .rules
-            .iter()
-            .filter(|rule| rule.note == Some(Note::Missing));
-        points.insert(
-            "missing".to_string(),
-            missing.map(|rule| json!(rule.name)).collect(),
-        );
-        let unusable = self
-            .rules
-            .iter()
-            .filter(|rule| matches!(rule.note, Some(Note::Unreadable | Note::Spans)));
-        let unusable: Map<String, Json> = unusable
-            .map(|rule| (rule.name.to_string(), rule.value.to_json()))
-            .collect();
-        if !unusable.is_empty() {
-            points.insert("unusable".to_string(), Json::Object(unusable));
-        }
-        Json::Object(points)
     }
 }

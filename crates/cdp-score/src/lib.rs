@@ -12,7 +12,7 @@
 //! let definition = serde_json::from_str(LEAD)?;
 //! let score = Score::parse(&definition)?;
 //! let nobody = vec![Value::Null; score.inputs().count()];
-//! assert_eq!(score.evaluate(&nobody).grade, "F");
+//! assert_eq!(score.evaluate(&nobody).totals.grade, "F");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -25,7 +25,7 @@ mod members;
 
 pub use amount::{Amount, Bound};
 pub use definition::{Activity, Announcements, Attribute, Score, Source, Tests};
-pub use evaluate::{Component, Note, Outcome, RuleOutcome};
+pub use evaluate::{Component, Note, Outcome, RuleOutcome, Totals};
 pub use grades::Grades;
 pub use interval::Interval;
 pub use members::ScoreError;

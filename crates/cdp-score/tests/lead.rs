@@ -37,8 +37,8 @@ const EMAIL_REPLIED: usize = 9;
 fn icp(place: usize, value: Value) -> i64 {
     let score = lead();
     let outcome = score.evaluate(&values(&[(place, value)]));
-    assert_eq!(outcome.total, outcome.icp);
-    outcome.icp.to_i64().unwrap()
+    assert_eq!(outcome.totals.total, outcome.totals.icp);
+    outcome.totals.icp.to_i64().unwrap()
 }
 
 #[test]
@@ -141,11 +141,14 @@ fn behaviour_has_no_limit_and_the_fit_has() {
         (EMAIL_REPLIED, number("3")),
     ];
     let outcome = score.evaluate(&values(&everything));
-    assert_eq!(outcome.icp, Decimal::from(100));
-    assert_eq!(outcome.behavior, Decimal::from(5030));
-    assert_eq!(outcome.total, Decimal::from(5130));
+    assert_eq!(outcome.totals.icp, Decimal::from(100));
+    assert_eq!(outcome.totals.behavior, Decimal::from(5030));
+    assert_eq!(outcome.totals.total, Decimal::from(5130));
     score.icp_cap = Some(Decimal::from(60));
-    assert_eq!(score.evaluate(&values(&everything)).icp, Decimal::from(60));
+    assert_eq!(
+        score.evaluate(&values(&everything)).totals.icp,
+        Decimal::from(60)
+    );
 }
 
 #[test]
@@ -153,12 +156,12 @@ fn what_is_missing_or_unreadable_gives_nothing_and_is_named() {
     let score = lead();
     let given = [(EMPLOYEES, text("many")), (REVENUE, text("$5M-$20M"))];
     let outcome = score.evaluate(&values(&given));
-    assert_eq!(outcome.total, Decimal::zero());
+    assert_eq!(outcome.totals.total, Decimal::zero());
     let notes: Vec<_> = outcome.rules.iter().filter_map(|rule| rule.note).collect();
     assert_eq!(notes, [Note::Unreadable, Note::Spans, Note::Missing]);
     assert!(outcome.is_blank());
     // Fewer values than inputs are missing ones.
-    assert_eq!(score.evaluate(&[]).total, Decimal::zero());
+    assert_eq!(score.evaluate(&[]).totals.total, Decimal::zero());
 }
 
 fn value() -> impl Strategy<Value = Value> {
@@ -183,10 +186,10 @@ proptest! {
         let sum = |component| outcome.rules.iter()
             .filter(|rule| rule.component == component)
             .fold(Decimal::zero(), |sum, rule| sum.checked_add(&rule.points).unwrap());
-        prop_assert_eq!(&outcome.icp, &sum(Component::Icp));
-        prop_assert_eq!(&outcome.behavior, &sum(Component::Behavior));
-        prop_assert_eq!(&outcome.total, &outcome.icp.checked_add(&outcome.behavior).unwrap());
-        prop_assert!(outcome.icp <= Decimal::from(100));
-        prop_assert_eq!(outcome.grade, score.grades.of(&outcome.total));
+        prop_assert_eq!(&outcome.totals.icp, &sum(Component::Icp));
+        prop_assert_eq!(&outcome.totals.behavior, &sum(Component::Behavior));
+        prop_assert_eq!(&outcome.totals.total, &outcome.totals.icp.checked_add(&outcome.totals.behavior).unwrap());
+        prop_assert!(outcome.totals.icp <= Decimal::from(100));
+        prop_assert_eq!(outcome.totals.grade, score.grades.of(&outcome.totals.total));
     }
 }
