@@ -23,7 +23,9 @@ pub struct Assessment<'s> {
 pub fn wanted(catalog: &Catalog, touched: Option<&Touched>) -> Vec<(usize, Vec<usize>)> {
     match touched {
         Some(touched) => {
-            touched.scores.iter().map(|(score, rules)| (*score, rules.iter().copied().collect())).collect()
+            let pairs: Vec<(usize, usize)> = touched.rules.iter().copied().collect();
+            let scores = pairs.chunk_by(|a, b| a.0 == b.0);
+            scores.filter_map(|of| Some((of.first()?.0, of.iter().map(|pair| pair.1).collect()))).collect()
         }
         None => catalog.scores.iter().enumerate().map(|(i, score)| (i, (0..score.rules.len()).collect())).collect(),
     }

@@ -5,10 +5,12 @@ use crate::namespaces::Namespace;
 use crate::pg::clock;
 use crate::pg::datum::Param;
 use crate::pg::spi::Spi;
-use crate::traits::catalog;
-use crate::traits::evaluate::Cause;
-use crate::traits::person;
+use crate::traits::catalog::{self, Touched};
+use crate::traits::engine;
+use crate::traits::evaluate::{self, Cause, Scope, Task};
+use crate::traits::person::{self, Person};
 use crate::traits::settle::{self, Look};
+use std::collections::HashSet;
 
 /// Scores up to `limit` people of a namespace anew, beginning after a profile. Returns the last one; None when there
 /// was nobody left.
@@ -25,7 +27,28 @@ pub fn chunk(spi: &Spi, namespace: &Namespace, key: &str, after: i64, limit: i64
         )?
         .map(|row| row.i64(0))?;
     let Some(last) = ids.last() else { return Ok(None) };
+    let now = clock::now()?;
     let people = person::lock(spi, &ids)?;
-    settle::refresh(spi, namespace, people, Look::Everything, &Cause::Definition, clock::now()?)?;
+    let known = catalog::covering(spi, namespace, &people)?;
+    let is_due = |person: &Person| person.version != known.version || person.due.is_some_and(|due| due <= now);
+    let (due, mut others): (Vec<Person>, Vec<Person>) = people.into_iter().partition(is_due);
+    settle::refresh(spi, namespace, due, Look::Everything, &Cause::Definition, now)?;
+
+    // Of all others only the score is looked at, and only what is another one is written.
+    let rules = known.scores.iter().enumerate().filter(|(_, score)| score.key == key);
+    let rules = rules.flat_map(|(position, score)| (0..score.rules.len()).map(move |rule| (position, rule))).collect();
+    let touched = Touched { rules, ..Touched::default() };
+    evaluate::load_needed(spi, &known, &mut others, known.touched_definitions(&touched))?;
+    let task = |person: &Person| Task {
+        scope: Scope::Some(touched.clone()),
+        at: person.instant(now),
+        cause: Cause::Definition,
+    };
+    let tasks: Vec<Task> = others.iter().map(task).collect();
+    let mut held: Vec<&mut Person> = others.iter_mut().collect();
+    let changes = evaluate::evaluate(spi, &known, &known.calendar(), &mut held, &tasks)?;
+    let changed: HashSet<i64> = changes.iter().map(|change| change.profile_id).collect();
+    others.retain(|person| changed.contains(&person.profile_id));
+    engine::finish(spi, &known, namespace, &mut others, &changes, now)?;
     Ok(Some(*last))
 }

@@ -4,7 +4,7 @@
 use cdp_score::{Grades, RuleOutcome, Score};
 use cdp_value::Decimal;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::fmt::Write;
 
 /// What is kept of a score.
 #[derive(Clone, PartialEq, Eq)]
@@ -15,8 +15,8 @@ pub struct Stored {
     pub grade: String,
     /// The total that was last announced, for scores that announce larger changes only.
     pub announced: Decimal,
-    /// The points of the rules that give any, by their place.
-    points: BTreeMap<usize, Decimal>,
+    /// The points of the rules that give any, in the order of their places.
+    points: Vec<(usize, Decimal)>,
 }
 
 impl Stored {
@@ -24,17 +24,19 @@ impl Stored {
     pub fn blank(grades: &Grades) -> Stored {
         let zero = Decimal::zero;
         let grade = grades.of(&zero()).to_string();
-        Stored { total: zero(), icp: zero(), behavior: zero(), grade, announced: zero(), points: BTreeMap::new() }
+        Stored { total: zero(), icp: zero(), behavior: zero(), grade, announced: zero(), points: Vec::new() }
     }
 
     /// This score after some of its rules were looked at; all others give what they gave.
     pub fn with(&self, score: &Score, rules: &[(usize, RuleOutcome)]) -> Stored {
-        let mut points = if rules.len() == score.rule_count() { BTreeMap::new() } else { self.points.clone() };
+        let mut points = if rules.len() == score.rule_count() { Vec::new() } else { self.points.clone() };
         for (rule, outcome) in rules {
-            if outcome.points.is_zero() {
-                points.remove(rule);
-            } else {
-                points.insert(*rule, outcome.points.clone());
+            let found = points.binary_search_by_key(rule, |(known, _)| *known);
+            match (found, outcome.points.is_zero()) {
+                (Ok(position), true) => drop(points.remove(position)),
+                (Ok(position), false) => points[position].1.clone_from(&outcome.points),
+                (Err(_), true) => {}
+                (Err(position), false) => points.insert(position, (*rule, outcome.points.clone())),
             }
         }
         let totals = score.totals(points.iter().map(|(rule, points)| (*rule, points)));
@@ -53,10 +55,10 @@ impl Stored {
         let mut parts = text.splitn(6, ' ');
         let mut number = || Decimal::parse(parts.next()?);
         let (total, icp, behavior, announced) = (number()?, number()?, number()?, number()?);
-        let mut points = BTreeMap::new();
+        let mut points = Vec::new();
         for pair in parts.next()?.split(',').filter(|pair| !pair.is_empty()) {
             let (rule, value) = pair.split_once(':')?;
-            points.insert(rule.parse().ok()?, Decimal::parse(value)?);
+            points.push((rule.parse().ok()?, Decimal::parse(value)?));
         }
         Some(Stored { total, icp, behavior, announced, points, grade: parts.next()?.to_string() })
     }
@@ -65,14 +67,14 @@ impl Stored {
     pub fn to_text(&self) -> String {
         let mut text = String::with_capacity(32 + 6 * self.points.len());
         for number in [&self.total, &self.icp, &self.behavior, &self.announced] {
-            text.push_str(&number.to_json().to_string());
-            text.push(' ');
+            // Writing to a text cannot fail.
+            let _ = write!(text, "{number} ");
         }
         for (index, (rule, points)) in self.points.iter().enumerate() {
             if index > 0 {
                 text.push(',');
             }
-            text.push_str(&format!("{rule}:{}", points.to_json()));
+            let _ = write!(text, "{rule}:{points}");
         }
         text.push(' ');
         text.push_str(&self.grade);

@@ -20,7 +20,7 @@ use cdp_expr::{Aggregate, Catalog as _, Expr};
 use cdp_state::{SlotSpec, Zoned};
 use rustc_hash::FxHashMap;
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 /// A computed trait.
@@ -91,8 +91,8 @@ pub struct Touched {
     pub slots: Vec<usize>,
     pub traits: BTreeSet<usize>,
     pub segments: BTreeSet<usize>,
-    /// Rules by score.
-    pub scores: BTreeMap<usize, BTreeSet<usize>>,
+    /// Scores, each with one of its rules.
+    pub rules: BTreeSet<(usize, usize)>,
 }
 
 impl Touched {
@@ -100,9 +100,7 @@ impl Touched {
     pub fn extend(&mut self, other: &Touched) {
         self.traits.extend(&other.traits);
         self.segments.extend(&other.segments);
-        for (score, rules) in &other.scores {
-            self.scores.entry(*score).or_default().extend(rules);
-        }
+        self.rules.extend(&other.rules);
     }
 }
 
@@ -372,7 +370,7 @@ fn load(spi: &Spi, namespace_id: i32) -> Result<Catalog> {
         let attributes = 0..if catalog.announces_scores() { row.model.attributes.len() } else { 0 };
         for (rule, definition) in rules.iter().enumerate() {
             catalog.register(definition, |touched| {
-                touched.scores.entry(index).or_default().extend(attributes.clone().chain([rule]));
+                touched.rules.extend(attributes.clone().chain([rule]).map(|rule| (index, rule)));
             });
         }
         catalog.scores.push(Score { id: row.id, key: row.key, model: row.model, rules, definition });
@@ -414,9 +412,8 @@ fn touched_by_existence(catalog: &Catalog) -> Result<Touched> {
     let scores = catalog.scores.iter().enumerate();
     let scores = scores
         .filter(|(_, s)| !context.outcome(s).is_blank() || context.changes_at(&s.definition).is_some())
-        .map(|(i, s)| (i, (0..s.rules.len()).collect()))
-        .collect();
-    Ok(Touched { slots: Vec::new(), traits, segments, scores })
+        .flat_map(|(i, s)| (0..s.rules.len()).map(move |rule| (i, rule)));
+    Ok(Touched { slots: Vec::new(), traits, segments, rules: scores.collect() })
 }
 
 /// The names that expressions may use.
@@ -616,9 +613,8 @@ impl Catalog {
     pub fn touched_definitions<'a>(&'a self, touched: &'a Touched) -> impl Iterator<Item = &'a Definition> {
         let traits = touched.traits.iter().filter_map(|i| self.traits.get(*i).map(|t| &t.definition));
         let segments = touched.segments.iter().filter_map(|i| self.segments.get(*i).map(|s| &s.definition));
-        let rules = touched.scores.iter().filter_map(|(i, rules)| Some((self.scores.get(*i)?, rules)));
-        let scores = rules.flat_map(|(score, rules)| rules.iter().filter_map(|rule| score.rules.get(*rule)));
-        traits.chain(segments).chain(scores)
+        let rules = touched.rules.iter().filter_map(|(score, rule)| self.scores.get(*score)?.rules.get(*rule));
+        traits.chain(segments).chain(rules)
     }
 
     /// Every expression with what it belongs to and its key; a flag has as many as it has conditions.
