@@ -16,6 +16,7 @@ mod identity_vectors;
 mod jobs;
 mod lifecycle;
 mod oracle;
+mod row_security;
 mod smoke;
 mod surface;
 mod sweeps;
