@@ -5,17 +5,19 @@
 
 mod allocation;
 mod bucket;
+mod canonical;
 mod change;
 mod decide;
 mod experiment;
 mod flag;
 mod parse;
 mod place;
+mod shares;
 
 pub use allocation::{allocate, sizes, Range};
 pub use bucket::{bucket, Purpose, BUCKETS};
+pub use canonical::canonical;
 pub use decide::{Decider, Decision, Reason, Situation, Step};
 pub use experiment::{Experiment, Metric};
 pub use flag::{Condition, Exclusion, Flag, Outcome, Prerequisite, Rollout, Rule, Target, Variant};
-pub use parse::canonical;
 pub use place::DefinitionError;

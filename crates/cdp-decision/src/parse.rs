@@ -1,14 +1,10 @@
 //! From the JSON of a definition to a checked flag.
 
-use crate::allocation::{allocate, sizes, Range};
-use crate::bucket::BUCKETS;
-use crate::flag::{
-    Condition, Exclusion, Flag, Outcome, Prerequisite, Rollout, Rule, Target, Variant,
-};
+use crate::flag::{Condition, Flag, Outcome, Prerequisite, Rule, Target, Variant};
 use crate::place::{DefinitionError, Place, Result};
-use cdp_value::{DAY, HOUR, MINUTE};
+use crate::shares::{exclusion, period, rollout, split_outcome};
 use serde_json::Value as Json;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 const MEMBERS: [&str; 15] = [
     "enabled",
@@ -96,7 +92,7 @@ impl Flag {
         Ok(flag)
     }
 
-    fn named(&self, name: &str) -> Option<usize> {
+    pub(crate) fn named(&self, name: &str) -> Option<usize> {
         self.variants
             .iter()
             .position(|variant| variant.name == name)
@@ -114,7 +110,7 @@ impl Flag {
             .ok_or_else(|| self.unknown_variant(&place.path, name))
     }
 
-    fn unknown_variant(&self, path: &str, name: &str) -> DefinitionError {
+    pub(crate) fn unknown_variant(&self, path: &str, name: &str) -> DefinitionError {
         DefinitionError::unknown(
             path,
             "variant",
@@ -258,37 +254,6 @@ fn targets(root: &Place, flag: &Flag) -> Result<Vec<Target>> {
     Ok(targets)
 }
 
-/// A share in percent, or one that rises: `{"from": 0, "to": 100, "start": …, "end": …}`.
-fn rollout(place: &Place) -> Result<Rollout> {
-    if !place.value.is_object() {
-        return Ok(Rollout::Fixed(place.percent()?));
-    }
-    place.members("a rollout", &["from", "to", "start", "end"])?;
-    let from = place.get("from").map_or(Ok(0), |share| share.percent())?;
-    let to = place
-        .get("to")
-        .map_or(Ok(BUCKETS), |share| share.percent())?;
-    let time = |key: &str| {
-        place
-            .get(key)
-            .ok_or_else(|| place.error(format!("a rollout that rises needs a {key}")))?
-            .timestamp()
-    };
-    let (start, end) = (time("start")?, time("end")?);
-    if end <= start {
-        return Err(place.error("the end is not after the start"));
-    }
-    if to < from {
-        return Err(place.error("a rollout rises: \"to\" is less than \"from\""));
-    }
-    Ok(Rollout::Rising {
-        from,
-        to,
-        start,
-        end,
-    })
-}
-
 fn rules(root: &Place, flag: &Flag) -> Result<Vec<Rule>> {
     let mut rules = Vec::new();
     if let Some(rule) = root.get("rule") {
@@ -399,238 +364,4 @@ fn condition(place: &Place) -> Result<Condition> {
             }),
         _ => Err(place.expected("a condition, as text or as criteria,")),
     }
-}
-
-/// `{"a": 50, "b": 50}` or `[{"variant": "a", "weight": 50}, …]`, which are 100 together, or 1. `buckets` says who
-/// has which; without them variants follow each other by name.
-fn split_outcome(place: &Place, buckets: Option<Place>, flag: &Flag) -> Result<Outcome> {
-    let mut weights: Vec<(&str, Place)> = Vec::new();
-    if place.value.is_object() {
-        weights = place.entries("")?;
-    } else {
-        for item in place.items("a split, as an object of variants and weights or as an array,")? {
-            item.members("a part of a split as an object", &["variant", "weight"])?;
-            let part = |key| {
-                item.get(key)
-                    .ok_or_else(|| item.error(format!("a part of a split needs a {key}")))
-            };
-            weights.push((
-                part("variant")?.text("the name of a variant")?,
-                part("weight")?,
-            ));
-        }
-    }
-    let total: f64 = weights
-        .iter()
-        .map(|(_, weight)| weight.number())
-        .sum::<Result<f64>>()?;
-    let are_fractions = (total - 1.0).abs() < 1e-9;
-    let mut wanted: BTreeMap<String, u32> = BTreeMap::new();
-    for (name, weight) in &weights {
-        flag.named(name)
-            .ok_or_else(|| flag.unknown_variant(&weight.path, name))?;
-        let share = if are_fractions {
-            let millionths = weight.number()? * f64::from(BUCKETS);
-            if millionths < 0.0 || (millionths - millionths.round()).abs() > 1e-6 {
-                return Err(weight.error("a fraction is 0 to 1, to six decimal places"));
-            }
-            millionths.round() as u32
-        } else {
-            weight.percent()?
-        };
-        if wanted.insert((*name).to_string(), share).is_some() {
-            return Err(weight.error(format!("variant \"{name}\" is there twice")));
-        }
-    }
-    if wanted.values().map(|share| u64::from(*share)).sum::<u64>() != u64::from(BUCKETS) {
-        return Err(place
-            .error(format!(
-                "the weights are {} together, not 100",
-                (total * 1e6).round() / 1e6
-            ))
-            .hint("Give weights in percent; they may have four decimal places."));
-    }
-    let ranges = match buckets {
-        None => allocate(&[], &wanted),
-        Some(buckets) => {
-            let ranges = ranges(&buckets)?;
-            let given = sizes(&ranges);
-            if wanted
-                .iter()
-                .any(|(name, share)| given.get(name.as_str()).copied().unwrap_or(0) != *share)
-                || given.keys().any(|name| !wanted.contains_key(*name))
-            {
-                return Err(buckets
-                    .error("the buckets are not divided as the weights say")
-                    .hint("Leave the buckets out: cdp gives them out by the weights."));
-            }
-            ranges
-        }
-    };
-    Ok(Outcome::Split(ranges))
-}
-
-/// `[[from, to, "variant"], …]`, from 0 to a million without gaps or overlaps.
-fn ranges(place: &Place) -> Result<Vec<Range>> {
-    let mut ranges = Vec::new();
-    let mut at = 0;
-    for item in place.items("ranges of buckets as an array")? {
-        let parts = item.items("[from, to, \"variant\"]")?;
-        let [from, to, owner] = parts.as_slice() else {
-            return Err(item.expected("[from, to, \"variant\"]"));
-        };
-        let bound = |place: &Place| {
-            let number = place
-                .value
-                .as_u64()
-                .and_then(|n| u32::try_from(n).ok())
-                .filter(|n| *n <= BUCKETS);
-            number.ok_or_else(|| place.expected("a bucket, 0 to 1000000,"))
-        };
-        let range = Range {
-            from: bound(from)?,
-            to: bound(to)?,
-            owner: owner.text("a variant")?.to_string(),
-        };
-        if range.from != at || range.to <= range.from {
-            return Err(item.error(format!("a range from {at} on is expected here")));
-        }
-        at = range.to;
-        ranges.push(range);
-    }
-    if at != BUCKETS {
-        return Err(place.error(format!("the ranges end at {at}, not at {BUCKETS}")));
-    }
-    Ok(ranges)
-}
-
-/// `{"group": "checkout", "share": 30}`; `buckets` says which of the group's.
-fn exclusion(place: &Place) -> Result<Exclusion> {
-    place.members(
-        "a group and a share, as an object,",
-        &["group", "share", "buckets"],
-    )?;
-    let needed = |key: &str| {
-        place
-            .get(key)
-            .ok_or_else(|| place.error(format!("a {key} is needed")))
-    };
-    let group = needed("group")?.text("the name of a group")?.to_string();
-    let share = needed("share")?.percent()?;
-    let mut ranges: Vec<Range> = Vec::new();
-    if let Some(buckets) = place.get("buckets") {
-        for item in buckets.items("ranges of buckets as an array")? {
-            let bounds: Option<Vec<u32>> = item.value.as_array().and_then(|parts| {
-                parts
-                    .iter()
-                    .map(|part| part.as_u64().and_then(|n| u32::try_from(n).ok()))
-                    .collect()
-            });
-            let lowest = ranges.last().map_or(0, |range| range.to);
-            match bounds.as_deref() {
-                Some(&[from, to]) if lowest <= from && from < to && to <= BUCKETS => {
-                    ranges.push(Range {
-                        from,
-                        to,
-                        owner: String::new(),
-                    });
-                }
-                _ => return Err(item.expected("[from, to]")),
-            }
-        }
-        if sizes(&ranges).values().sum::<u32>() != share {
-            return Err(buckets
-                .error("the buckets are not as many as the share says")
-                .hint("Leave the buckets out: cdp gives them out by the share."));
-        }
-    }
-    Ok(Exclusion {
-        group,
-        share,
-        ranges,
-    })
-}
-
-/// `30m`, `12h`, `7d`, `1w`.
-fn period(place: &Place) -> Result<i64> {
-    let expected = || place.expected("a period, such as \"12h\" or \"7d\",");
-    let text = place.value.as_str().ok_or_else(expected)?;
-    let unit = match text.chars().last() {
-        Some('m') => MINUTE,
-        Some('h') => HOUR,
-        Some('d') => DAY,
-        Some('w') => 7 * DAY,
-        _ => return Err(expected()),
-    };
-    let count: i64 = text
-        .get(..text.len() - 1)
-        .and_then(|digits| digits.parse().ok())
-        .ok_or_else(expected)?;
-    if !(1..=100_000).contains(&count) {
-        return Err(expected());
-    }
-    Ok(count * unit)
-}
-
-/// The definition as it is kept: with conditions as given in `conditions` (one for each rule), and with who has which
-/// buckets where that is not simply in the order of names.
-pub fn canonical(definition: &Json, flag: &Flag, conditions: &[Option<String>]) -> Json {
-    let mut kept = definition.clone();
-    let Some(root) = kept.as_object_mut() else {
-        return kept;
-    };
-    let buckets_of = |rule: &Rule| match &rule.outcome {
-        Outcome::Split(ranges) => {
-            let wanted = sizes(ranges)
-                .into_iter()
-                .map(|(name, size)| (name.to_string(), size))
-                .collect();
-            (allocate(&[], &wanted) != *ranges).then(|| buckets_json(ranges))
-        }
-        Outcome::Variant(_) => None,
-    };
-    if let (Some(exclusion), Some(kept)) = (
-        &flag.exclusion,
-        root.get_mut("exclusive").and_then(Json::as_object_mut),
-    ) {
-        let buckets = exclusion
-            .ranges
-            .iter()
-            .map(|range| Json::from(vec![range.from, range.to]))
-            .collect::<Json>();
-        kept.insert("buckets".to_string(), buckets);
-    }
-    for (index, rule) in flag.rules.iter().enumerate() {
-        let condition = conditions.get(index).cloned().flatten().map(Json::from);
-        let buckets = buckets_of(rule);
-        let in_list = root
-            .get_mut("rules")
-            .and_then(|rules| rules.get_mut(index))
-            .and_then(Json::as_object_mut);
-        let (target, condition_key) = match in_list {
-            Some(object) => (object, "condition"),
-            None => (&mut *root, "rule"),
-        };
-        if let Some(condition) = condition {
-            target.insert(condition_key.to_string(), condition);
-        }
-        match buckets {
-            Some(buckets) => target.insert("buckets".to_string(), buckets),
-            None => target.remove("buckets"),
-        };
-    }
-    kept
-}
-
-fn buckets_json(ranges: &[Range]) -> Json {
-    ranges
-        .iter()
-        .map(|r| {
-            Json::from(vec![
-                Json::from(r.from),
-                Json::from(r.to),
-                Json::from(r.owner.as_str()),
-            ])
-        })
-        .collect()
 }
