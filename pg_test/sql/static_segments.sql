@@ -70,3 +70,23 @@ SELECT * FROM cdp.segment_overlap('vip', 'vipp');
 \set VERBOSITY default
 SELECT cdp.drop_trait('treatment'), cdp.drop_segment('vip_pro'), cdp.drop_segment('vip');
 SELECT count(*) FROM cdp.segment_lists;
+
+-- What destinations hear of it.
+SET client_min_messages = warning;
+SET cdp.http_allow_hosts = '127.0.0.1:9';
+SELECT key FROM cdp.define_destination('hook', 'webhook', '{"url": "http://127.0.0.1:9/in"}');
+SELECT members FROM cdp.define_static_segment('synced', '{ann}', sync_to => '{hook}');
+SELECT cdp.remove_members('synced', '{ann@example.com}');
+SELECT payload->>'event' AS event, payload->'properties' AS properties, status FROM cdp.deliveries ORDER BY delivery_id;
+
+-- Traits of a group reach the members who are not in the batch.
+SELECT rule FROM cdp.define_segment('enterprise', 'group.plan == "enterprise"');
+SELECT count(*) FROM cdp.ingest('[
+  {"type":"group","userId":"bob","groupId":"acme","traits":{"plan":"free"},"messageId":"g1"},
+  {"type":"group","userId":"zed","groupId":"acme","messageId":"g2"}]');
+SELECT count(*) FROM cdp.members('enterprise');
+SELECT status FROM cdp."group"('bob', 'acme', '{"plan": "enterprise"}', message_id => 'g3');
+SELECT user_id FROM cdp.members('enterprise') ORDER BY user_id;
+SELECT cdp.run_due() > 0 AS done;
+SELECT user_id FROM cdp.members('enterprise') ORDER BY user_id;
+SELECT members FROM cdp.segment_definitions WHERE key = 'enterprise';
