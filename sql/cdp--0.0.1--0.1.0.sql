@@ -2534,6 +2534,49 @@ CREATE VIEW cdp.usage AS
     GROUP BY n.name, u.day;
 COMMENT ON VIEW cdp.usage IS 'What each namespace used on each day of UTC: messages taken, people who did something, messages made for destinations, decisions';
 GRANT SELECT ON cdp.usage TO cdp_reader, cdp_writer, cdp_admin;
+
+-- Runs with the caller's rights: who may read there and send here. Message ids stay, so that a second time copies nothing.
+CREATE FUNCTION cdp.copy_people(
+    ids text[],
+    target text,
+    namespace text DEFAULT NULL
+) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    source CONSTANT text := cdp.current_namespace(namespace);
+    destination CONSTANT text := cdp.current_namespace(target);
+    people bigint[];
+    batch jsonb;
+    copied bigint := 0;
+BEGIN
+    IF target IS NULL OR source OPERATOR(pg_catalog.=) destination THEN
+        RAISE EXCEPTION 'people cannot be copied to the namespace they are in' USING ERRCODE = 'invalid_parameter_value', HINT = 'Name another one: target => ''…''.';
+    END IF;
+    SELECT pg_catalog.array_agg(DISTINCT cdp.resolve(i.id, namespace => source)) INTO people FROM pg_catalog.unnest(ids) AS i(id);
+    FOR batch IN
+        SELECT pg_catalog.jsonb_agg(m.message ORDER BY m.place)
+        FROM (SELECT e.event_id, (pg_catalog.row_number() OVER (ORDER BY e."timestamp", e.event_id)) AS place,
+                  (SELECT pg_catalog.jsonb_object_agg(f.key, f.value)
+                   FROM pg_catalog.jsonb_each(pg_catalog.to_jsonb(e)) AS f(key, value)
+                   WHERE f.value OPERATOR(pg_catalog.<>) 'null'::jsonb
+                     AND (f.key OPERATOR(pg_catalog.=) ANY (ARRAY['type', 'user_id', 'anonymous_id', 'previous_id', 'group_id', 'name', 'category',
+                              'properties', 'traits', 'context', 'integrations', 'timestamp', 'message_id'])
+                          OR f.key OPERATOR(pg_catalog.=) 'event' AND e.type OPERATOR(pg_catalog.=) 'track')) AS message
+              FROM cdp.events AS e
+              WHERE e.namespace OPERATOR(pg_catalog.=) source AND e.profile_id OPERATOR(pg_catalog.=) ANY (people)) AS m
+        GROUP BY m.place OPERATOR(pg_catalog./) 1000 ORDER BY m.place OPERATOR(pg_catalog./) 1000
+    LOOP
+        copied := copied OPERATOR(pg_catalog.+) (
+            SELECT pg_catalog.count(*) FROM cdp.ingest(batch, destination) AS r WHERE r.status OPERATOR(pg_catalog.=) 'accepted');
+    END LOOP;
+    RETURN copied;
+END
+$$;
+COMMENT ON FUNCTION cdp.copy_people(text[], text, text) IS 'Sends all messages of people to another namespace, where they count as if they had come there; returns how many were new';
+REVOKE ALL ON FUNCTION cdp.copy_people(text[], text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.copy_people(text[], text, text) TO cdp_admin;
 -- Who must be left alone, and who agreed to what.
 SET LOCAL search_path = pg_catalog, pg_temp;
 

@@ -36,6 +36,15 @@ SELECT * FROM cdp.create_compat_views(schema => 'reports');
 SELECT id > 0 AS id, email FROM reports.playmaker_user_source;
 DROP SCHEMA reports CASCADE;
 
+-- People who are there already are moved by nobody; they can be copied.
+SELECT cdp.copy_people(ARRAY['lead', 'nobody'], 'tech-startup', 'acme-corp') AS copied;
+SELECT cdp.copy_people(ARRAY['lead'], 'tech-startup', 'acme-corp') AS "and again";
+SELECT cdp.copy_people(ARRAY['u1'], 'tech-startup') AS copied;
+SELECT namespace, type, event, user_id, "timestamp", traits FROM cdp.events WHERE namespace IN ('acme-corp', 'tech-startup') ORDER BY namespace, "timestamp";
+SELECT cdp.evaluate('u1', 'events.open.count', namespace => 'tech-startup');
+SELECT cdp.copy_people(ARRAY['lead'], 'acme-corp', 'acme-corp');
+SELECT cdp.copy_people(ARRAY['lead'], 'nowhere', 'acme-corp');
+
 -- What is in them.
 SELECT people, events, traits, segments, destinations, deliveries_waiting, delivered, dead_letters, storage_bytes > 0 AS "takes space"
 FROM cdp.namespace_statistics('acme');
