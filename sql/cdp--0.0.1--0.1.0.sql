@@ -2590,7 +2590,7 @@ CREATE TABLE _cdp.suppressions (
     PRIMARY KEY (namespace_id, value, kind_id)
 );
 COMMENT ON TABLE _cdp.suppressions IS 'Identifiers of people of whom nothing is taken and nothing is sent';
-COMMENT ON COLUMN _cdp.suppressions.kind_id IS '0: whatever the kind';
+COMMENT ON COLUMN _cdp.suppressions.kind_id IS '0: whatever the kind; -1: no identifier, but the mark that the namespace has had some';
 
 CREATE SEQUENCE _cdp.consent_statement_id_seq;
 CREATE TABLE _cdp.consent_statements (
@@ -2617,7 +2617,8 @@ CREATE VIEW cdp.suppressions AS
     SELECT n.name AS namespace, k.name AS kind, s.value AS identifier, s.suppressed_at, s.reason, s.suppressed_by
     FROM _cdp.suppressions AS s
     JOIN _cdp.namespace_names AS n ON n.namespace_id OPERATOR(pg_catalog.=) s.namespace_id
-    LEFT JOIN _cdp.identifier_kinds AS k ON k.kind_id OPERATOR(pg_catalog.=) s.kind_id;
+    LEFT JOIN _cdp.identifier_kinds AS k ON k.kind_id OPERATOR(pg_catalog.=) s.kind_id
+    WHERE s.kind_id OPERATOR(pg_catalog.>=) 0;
 COMMENT ON VIEW cdp.suppressions IS 'Identifiers of people of whom nothing is taken and nothing is sent';
 COMMENT ON COLUMN cdp.suppressions.kind IS 'Null: whatever the kind';
 

@@ -30,9 +30,9 @@ pub fn suppress(call: &Call) -> Result<Returned> {
             identifiers.iter().map(|(value, kind)| (value.as_str(), *kind)).unzip();
         spi.query(
             "SELECT k.name, s.value, s.suppressed_at, s.reason, s.suppressed_by \
-             FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) WITH ORDINALITY AS w(value, kind_id, place) \
-             JOIN _cdp.suppressions AS s ON s.namespace_id OPERATOR(pg_catalog.=) $1 \
-                  AND s.value OPERATOR(pg_catalog.=) w.value AND s.kind_id OPERATOR(pg_catalog.=) w.kind_id \
+             FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) AS w(value, kind_id) \
+             CROSS JOIN LATERAL (SELECT * FROM _cdp.suppressions AS x WHERE x.namespace_id OPERATOR(pg_catalog.=) $1 \
+                 AND x.value OPERATOR(pg_catalog.=) w.value AND x.kind_id OPERATOR(pg_catalog.=) w.kind_id OFFSET 0) AS s \
              LEFT JOIN _cdp.identifier_kinds AS k ON k.kind_id OPERATOR(pg_catalog.=) s.kind_id \
              ORDER BY s.kind_id, s.value",
             &[Param::Int4(namespace.id), Param::TextArray(&values), Param::Int4Array(&kinds)],

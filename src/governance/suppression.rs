@@ -17,6 +17,10 @@ use std::collections::{HashMap, HashSet};
 /// Stands for every kind of identifier.
 const ANY_KIND: i32 = 0;
 
+/// The kind of the row that says that a namespace has had suppressions. It stays, so that a session that knows of it
+/// need not hear of each, and one that knows of none hears of the first.
+const MARK: i32 = -1;
+
 /// Kinds whose identifiers are kept in a form of their own.
 const NORMALISED: [&str; 2] = ["email", "phone"];
 
@@ -25,17 +29,7 @@ thread_local! {
     static KNOWN: RefCell<(u64, HashMap<i32, bool>)> = RefCell::new((0, HashMap::new()));
 }
 
-/// Forgets what an aborted transaction may have made or unmade.
-pub fn forget() {
-    // Called when a transaction ends: must not fail.
-    let _ = KNOWN.try_with(|known| {
-        if let Ok(mut known) = known.try_borrow_mut() {
-            known.1.clear();
-        }
-    });
-}
-
-/// Whether anybody is suppressed in a namespace.
+/// Whether anybody is suppressed in a namespace, or was once.
 pub fn any(spi: &Spi, namespace_id: i32) -> Result<bool> {
     catalog::watch_definitions(spi)?;
     cache::hear();
@@ -73,8 +67,10 @@ pub fn of_messages(spi: &Spi, namespace: &Namespace, batch: &[Arrived]) -> Resul
     let values: Vec<&str> = values.into_iter().collect();
     let mut suppressed: HashMap<(String, i32), Option<String>> = HashMap::new();
     let mut rows = spi.query_latest(
-        "SELECT value, kind_id, reason FROM _cdp.suppressions \
-         WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND value OPERATOR(pg_catalog.=) ANY ($2)",
+        // One look-up for each value: OFFSET keeps the planner from reading all suppressions instead.
+        "SELECT s.value, s.kind_id, s.reason FROM pg_catalog.unnest($2) AS w(value) \
+         CROSS JOIN LATERAL (SELECT x.value, x.kind_id, x.reason FROM _cdp.suppressions AS x \
+             WHERE x.namespace_id OPERATOR(pg_catalog.=) $1 AND x.value OPERATOR(pg_catalog.=) w.value OFFSET 0) AS s",
         &[Param::Int4(namespace.id), Param::TextArray(&values)],
     )?;
     while rows.advance() {
@@ -101,12 +97,12 @@ pub fn of_people(spi: &Spi, namespace_id: i32, profile_ids: &[i64]) -> Result<Ha
         .query(
             "SELECT w.profile_id FROM pg_catalog.unnest($2) AS w(profile_id) \
              LEFT JOIN _cdp.profiles AS p ON p.profile_id OPERATOR(pg_catalog.=) w.profile_id \
-             WHERE EXISTS (SELECT FROM _cdp.identifiers AS i \
-                 JOIN _cdp.suppressions AS s ON s.namespace_id OPERATOR(pg_catalog.=) i.namespace_id \
-                      AND s.value OPERATOR(pg_catalog.=) i.value \
-                      AND (s.kind_id OPERATOR(pg_catalog.=) i.kind_id OR s.kind_id OPERATOR(pg_catalog.=) 0) \
+             CROSS JOIN LATERAL (SELECT FROM _cdp.identifiers AS i \
+                 CROSS JOIN LATERAL (SELECT FROM _cdp.suppressions AS x \
+                     WHERE x.namespace_id OPERATOR(pg_catalog.=) i.namespace_id AND x.value OPERATOR(pg_catalog.=) i.value \
+                       AND (x.kind_id OPERATOR(pg_catalog.=) i.kind_id OR x.kind_id OPERATOR(pg_catalog.=) 0) OFFSET 0) AS s \
                  WHERE i.profile_id OPERATOR(pg_catalog.=) COALESCE(p.merged_into, w.profile_id) \
-                   AND i.namespace_id OPERATOR(pg_catalog.=) $1)",
+                   AND i.namespace_id OPERATOR(pg_catalog.=) $1 LIMIT 1) AS one",
             &[Param::Int4(namespace_id), Param::Int8Array(profile_ids)],
         )?
         .map(|row| row.i64(0))?;
@@ -183,8 +179,15 @@ pub fn suppress(
             Param::Text(&session::outer_role()),
         ],
     )?;
-    catalog::invalidate(spi)?;
-    forget();
+    let is_first = spi.execute(
+        "INSERT INTO _cdp.suppressions (namespace_id, value, kind_id, suppressed_at, suppressed_by) VALUES ($1, '', $2, $3, '') \
+         ON CONFLICT DO NOTHING",
+        &[Param::Int4(namespace.id), Param::Int4(MARK), Param::Timestamp(clock::now()?)],
+    )?;
+    if is_first > 0 {
+        catalog::invalidate(spi)?;
+        KNOWN.with_borrow_mut(|known| known.1.clear());
+    }
     Ok(identifiers)
 }
 
@@ -202,11 +205,11 @@ pub fn unsuppress(spi: &Spi, namespace: &Namespace, id: &str, kind: Option<&str>
     identifiers.extend(own);
     let (values, kinds): (Vec<&str>, Vec<i32>) =
         identifiers.iter().map(|(value, kind)| (value.as_str(), *kind)).unzip();
-    let ended = spi.execute(
+    let ended = spi.execute_hashed(
         "DELETE FROM _cdp.suppressions AS s \
          USING ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) AS w(value, kind_id) \
-         WHERE s.namespace_id OPERATOR(pg_catalog.=) $1 AND s.value OPERATOR(pg_catalog.=) w.value \
-           AND s.kind_id OPERATOR(pg_catalog.=) w.kind_id",
+         WHERE s.namespace_id OPERATOR(pg_catalog.=) $1 AND s.value OPERATOR(pg_catalog.=) ANY ($2) \
+           AND s.value OPERATOR(pg_catalog.=) w.value AND s.kind_id OPERATOR(pg_catalog.=) w.kind_id",
         &[Param::Int4(namespace.id), Param::TextArray(&values), Param::Int4Array(&kinds)],
     )?;
     // Whoever was unknown was suppressed in the spelling that was given.
@@ -219,7 +222,5 @@ pub fn unsuppress(spi: &Spi, namespace: &Namespace, id: &str, kind: Option<&str>
     } else {
         0
     };
-    catalog::invalidate(spi)?;
-    forget();
     Ok(ended + spellings)
 }

@@ -69,7 +69,6 @@ unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _: *mut c_voi
             crate::traits::catalog::forget();
             crate::ingest::names::forget();
             crate::identity::kinds::forget();
-            crate::governance::suppression::forget();
             crate::namespaces::bindings::forget();
             super::wake::forget();
         }
@@ -89,7 +88,6 @@ unsafe extern "C-unwind" fn at_subtransaction_end(
         crate::traits::catalog::forget();
         crate::ingest::names::forget();
         crate::identity::kinds::forget();
-        crate::governance::suppression::forget();
         crate::namespaces::bindings::forget();
     }
 }
