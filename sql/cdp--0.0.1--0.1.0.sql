@@ -2485,7 +2485,8 @@ BEGIN
                 ELSE 'NULL::numeric AS icp_score, NULL::numeric AS behaviour_score, NULL::numeric AS lead_score, NULL::text AS icp, NULL::jsonb AS scoring_meta' END,
             CASE WHEN has_scores THEN pg_catalog.format('LEFT JOIN LATERAL cdp.score(p.profile_id::text, ''lead'', %L) AS s ON true', chosen) ELSE '' END);
         EXECUTE pg_catalog.format('COMMENT ON VIEW %I.%I IS %L', schema, view_name, 'People of the namespace ' OPERATOR(pg_catalog.||) chosen);
-        RETURN NEXT pg_catalog.format('%I.%I', schema, view_name);
+        view_name := pg_catalog.format('%I.%I', schema, view_name);
+        RETURN NEXT view_name;
     END LOOP;
 END
 $$;
