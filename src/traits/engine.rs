@@ -226,13 +226,20 @@ fn fold(
             widen(task, catalog.identity_change());
         }
     }
+    // What events of a name touch is noted once for each person.
+    let mut noted: HashSet<(usize, &str)> = HashSet::new();
     for event in events {
         let Some(position) = positions.get(&event.profile_id) else { continue };
         let (Some(person), Some(task)) = (people.held.get_mut(*position), tasks.get_mut(*position)) else { continue };
         person.state.touch(event.at);
-        widen(task, catalog.any_event());
+        let is_first = noted.insert((*position, event.name));
+        if is_first {
+            widen(task, catalog.any_event());
+        }
         let Some(touched) = catalog.event(event.name) else { continue };
-        widen(task, touched);
+        if is_first {
+            widen(task, touched);
+        }
         let filled_from = people.settled.filled_from.get(&event.profile_id).copied().unwrap_or(person.version);
         for slot in touched.slots.iter().filter_map(|i| catalog.slots.get(*i)) {
             // A slot newer than the person was just filled from the events table, this event included.
