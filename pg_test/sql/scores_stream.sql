@@ -57,18 +57,19 @@ SELECT p.profile_id, least(30,
         + 5 * (SELECT count(*) FROM e, n WHERE e.profile_id = p.profile_id AND event = 'Recent' AND e.ts >= n.at - interval '36 hours')
         - (SELECT count(*) FROM e WHERE e.profile_id = p.profile_id AND event = 'Plain' AND total > 50)) AS total
 FROM cdp.people AS p;
-CREATE FUNCTION pg_temp.compare() RETURNS TABLE (people bigint, like_plain_sql bigint, like_announced bigint, like_segment bigint, after_rebuild bigint)
+CREATE FUNCTION pg_temp.compare() RETURNS TABLE (people bigint, like_plain_sql bigint, like_announced bigint, like_segment bigint, after_rebuild bigint, same_bytes bigint)
 LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM cdp.run_due();
     CREATE TEMP TABLE seen ON COMMIT DROP AS
-    SELECT o.profile_id, s.total AS read, o.total AS plain, m.profile_id IS NOT NULL AS member,
+    SELECT o.profile_id, (SELECT computed FROM _cdp.profiles AS c WHERE c.profile_id = o.profile_id) AS kept, s.total AS read, o.total AS plain, m.profile_id IS NOT NULL AS member,
         (SELECT (payload #>> '{properties,new}')::numeric FROM cdp.deliveries AS d WHERE d.profile_id = o.profile_id AND payload ->> 'event' = 'Score Changed'
          ORDER BY d.delivery_id DESC LIMIT 1) AS announced
     FROM pg_temp.oracle AS o CROSS JOIN LATERAL cdp.score(o.profile_id::text, 's') AS s LEFT JOIN cdp.members('high') AS m ON m.profile_id = o.profile_id;
     PERFORM cdp.rebuild();
     RETURN QUERY SELECT count(*), count(*) FILTER (WHERE read = plain), count(*) FILTER (WHERE read = COALESCE(announced, 0)),
-        count(*) FILTER (WHERE member = (read >= 60)), count(*) FILTER (WHERE read = (SELECT s.total FROM cdp.score(seen.profile_id::text, 's') AS s))
+        count(*) FILTER (WHERE member = (read >= 60)), count(*) FILTER (WHERE read = (SELECT s.total FROM cdp.score(seen.profile_id::text, 's') AS s)),
+        count(*) FILTER (WHERE kept = (SELECT computed FROM _cdp.profiles AS c WHERE c.profile_id = seen.profile_id))
     FROM seen;
 END
 $$;

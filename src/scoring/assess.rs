@@ -72,7 +72,8 @@ impl<'s> Assessment<'s> {
             let is_attribute = |rule: usize| rule < self.score.model.attributes.len();
             let attributes = self.rules.into_iter().filter(|(rule, _)| is_attribute(*rule));
             let attributes: Vec<RuleOutcome> = attributes.map(|(_, outcome)| outcome).collect();
-            self.score.model.meta(self.new.points(), &attributes)
+            let points = self.new.points();
+            self.score.model.meta(points.iter().map(|(rule, points)| (*rule, points)), &attributes)
         } else {
             serde_json::Value::Null
         };

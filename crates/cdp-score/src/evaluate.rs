@@ -123,11 +123,24 @@ impl Score {
     pub fn totals<'p>(&self, mut points: impl Iterator<Item = (usize, &'p Decimal)>) -> Totals<'_> {
         let (mut icp, mut behavior) = (Decimal::zero(), Decimal::zero());
         points.try_for_each(|(rule, points)| {
-            let is_icp = rule < self.attributes.len();
-            let sum = if is_icp { &mut icp } else { &mut behavior };
+            let sum = if self.is_icp(rule) {
+                &mut icp
+            } else {
+                &mut behavior
+            };
             *sum = sum.checked_add(points)?;
             Some(())
         });
+        self.capped(icp, behavior)
+    }
+
+    /// Whether a rule belongs to the ICP half.
+    pub fn is_icp(&self, rule: usize) -> bool {
+        rule < self.attributes.len()
+    }
+
+    /// The sums of both halves with the caps applied.
+    pub fn capped(&self, mut icp: Decimal, mut behavior: Decimal) -> Totals<'_> {
         for (sum, cap) in [
             (&mut icp, &self.icp_cap),
             (&mut behavior, &self.behavior_cap),
