@@ -2460,7 +2460,6 @@ CREATE FUNCTION cdp.create_compat_views(
 DECLARE
     chosen CONSTANT text := cdp.current_namespace(namespace);
     view_name text;
-    made text;
     has_scores CONSTANT boolean := pg_catalog.to_regprocedure('cdp.score(text, text, text)') IS NOT NULL;
 BEGIN
     IF schema IS NULL THEN
