@@ -1,6 +1,7 @@
 //! Operating: rebuild, due work, health.
 
 use super::{namespace, required};
+use crate::decisions::exposure;
 use crate::delivery;
 use crate::error::Result;
 use crate::identity::{resolve, unmerge};
@@ -47,6 +48,7 @@ pub fn run_due(call: &Call) -> Result<Returned> {
             done += people;
             session::check_for_interrupts();
         }
+        while exposure::record_left(spi, PEOPLE as i64)? {}
         usage::store_decisions(spi, 0)?;
         while !is_late() && usage::close_day(spi, 0)? {}
         Ok(done + delivery::run::run_due(spi, deadline)?)

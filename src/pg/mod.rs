@@ -8,6 +8,7 @@ pub mod exports;
 pub mod function;
 pub mod guard;
 pub mod lock;
+pub mod notes;
 pub mod sandbox;
 pub mod session;
 pub mod shared;

@@ -3,6 +3,8 @@
 //! There is such memory only when the library is preloaded. Everything in it is an atomic, zero is
 //! its beginning, and a wake-up that meets the wrong process does no harm.
 
+use super::notes::Notes;
+pub use super::notes::Taken;
 use cdp_value::Timestamp;
 use pgrx::pg_sys::{self, Datum};
 use std::cell::Cell;
@@ -182,6 +184,7 @@ pub struct Shared {
     pub launcher: Seat,
     places: [Place; PLACES],
     decisions: [Counter; COUNTERS],
+    notes: Notes,
 }
 
 impl Shared {
@@ -246,6 +249,18 @@ pub fn take_decisions() -> Vec<(i32, u64)> {
         (count > 0).then_some((namespace_id, count))
     })
     .collect()
+}
+
+/// Leaves a note about a namespace of this session's database for its worker. False when nobody would come for it,
+/// or there is no room.
+pub fn leave_note(namespace_id: i32, note: &[u8]) -> bool {
+    let has_worker = own_place().is_some_and(|place| place.seat(Role::Timers).pid().is_some());
+    has_worker && shared().is_some_and(|shared| shared.notes.leave(key(namespace_id), note))
+}
+
+/// Takes the notes that sessions of this database left, at most `limit`.
+pub fn take_notes(limit: usize) -> Vec<Taken> {
+    shared().map_or_else(Vec::new, |shared| shared.notes.take(key(0) >> 32, limit))
 }
 
 fn key(namespace_id: i32) -> u64 {
@@ -321,6 +336,7 @@ unsafe extern "C-unwind" fn startup() {
                 launcher: Seat::default(),
                 places: std::array::from_fn(|_| Place::default()),
                 decisions: std::array::from_fn(|_| Counter::default()),
+                notes: Notes::default(),
             });
         }
         SHARED.store(memory, Ordering::Relaxed);

@@ -3,6 +3,7 @@
 
 use super::maintenance;
 use super::trouble::Trouble;
+use crate::decisions::exposure;
 use crate::error::Result;
 use crate::guc;
 use crate::jobs;
@@ -35,6 +36,7 @@ const TASKS: &[Task] = &[
     task("folding in what waits", c"cdp: fold in what waits", guc::timer_interval, 1_000, fold_pending),
     task("what time changes", c"cdp: change what time changes", guc::timer_interval, 1_000, run_due),
     task("computing definitions anew", c"cdp: compute definitions anew", guc::timer_interval, 1_000, sweep),
+    task("recording exposures", c"cdp: record exposures", guc::timer_interval, 1_000, exposure::record_left),
     task("running jobs", c"cdp: run a job", seconds::<1>, 1_000, jobs::step),
     task("forgetting jobs", c"cdp: forget old jobs", minutes::<10>, 1_000, jobs::forget_old_runs),
     task("storing decisions", c"cdp: store counted decisions", minutes::<1>, 1, usage::store_decisions),

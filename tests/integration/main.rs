@@ -10,6 +10,7 @@ mod delivery;
 mod delivery_faults;
 mod documented;
 mod exactly_once;
+mod exposures;
 mod harness;
 mod identity_concurrency;
 mod identity_vectors;
