@@ -66,7 +66,7 @@ pub fn record_left(spi: &Spi, limit: i64) -> Result<bool> {
         let exposure: Exposure = serde_json::from_slice(&note.bytes).map_err(|error| internal(error.to_string()))?;
         exposure.record(spi, &*namespaces::by_id(spi, note.namespace_id)?)?;
     }
-    notes.into_iter().for_each(shared::Taken::is_done);
+    notes.into_iter().for_each(shared::Taken::done);
     Ok(may_be_more)
 }
 

@@ -45,7 +45,7 @@ impl Default for Notes {
     }
 }
 
-/// A note that was taken. Dropped without [`Taken::is_done`], it is there again.
+/// A note that was taken. Dropped without [`Taken::done`], it is there again.
 pub struct Taken {
     place: &'static Place,
     pub namespace_id: i32,
@@ -54,7 +54,7 @@ pub struct Taken {
 }
 
 impl Taken {
-    pub fn is_done(mut self) {
+    pub fn done(mut self) {
         self.is_done = true;
     }
 }
