@@ -220,7 +220,7 @@ fn people_taken_apart_are_what_they_would_have_been() {
         .batch_execute("SET client_min_messages = error")
         .unwrap();
     let mut merges = 0;
-    for seed in 0..24u64 {
+    for seed in 0..90u64 {
         let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ (seed << 20));
         let people = 2 + (seed as usize) % 4;
         let (wrong, right) = (format!("wrong{seed}"), format!("right{seed}"));

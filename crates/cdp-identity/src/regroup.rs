@@ -122,15 +122,24 @@ impl<'a> Retelling<'a> {
 
     fn merge(&mut self, merge: &PastMerge) {
         let side = self.sides.of_profile(merge.absorbed);
-        let other = if side == self.sides.of_profile(merge.survivor) {
-            Some(merge.survivor)
-        } else {
-            self.known_by(merge.message, side, |origin| {
-                !self.was_below(origin, merge.absorbed)
-            })
-        };
+        if side == self.sides.of_profile(merge.survivor) {
+            self.unite(merge.absorbed, merge.survivor, merge.message);
+            return;
+        }
+        let other = self.known_by(merge.message, side, |origin| {
+            !self.was_below(origin, merge.absorbed)
+        });
         if let Some(other) = other {
             self.unite(merge.absorbed, other, merge.message);
+        }
+        // Whoever else of one side the message was about became one by it too.
+        for side in [Side::Kept, Side::Apart] {
+            let known = self.all_known_by(merge.message, side);
+            for pair in known.windows(2) {
+                if let [a, b] = pair {
+                    self.unite(*a, *b, merge.message);
+                }
+            }
         }
     }
 
@@ -159,13 +168,36 @@ impl<'a> Retelling<'a> {
         fits: impl Fn(i64) -> bool,
     ) -> Option<i64> {
         let identifiers = self.history.messages.get(message?)?;
-        most_trusted(self.rules, identifiers, |i: &MessageIdentifier| {
-            let position = *self.positions.get(&i.kind)?.get(i.value.as_str())?;
-            let is_earlier = self.history.identifiers.get(position)?.message != message;
-            let is_own = self.sides.identifiers.get(position) == Some(&side);
-            let origin = self.origins.get(position).copied().flatten()?;
-            (is_earlier && is_own && fits(origin)).then_some(origin)
+        most_trusted(self.rules, identifiers, |i| {
+            self.origin_before(message, side, i)
+                .filter(|origin| fits(*origin))
         })
+    }
+
+    /// All profiles of one of the two that a message was known by.
+    fn all_known_by(&self, message: Option<usize>, side: Side) -> Vec<i64> {
+        let identifiers = message.and_then(|message| self.history.messages.get(message));
+        let identifiers = identifiers.into_iter().flatten();
+        identifiers
+            .filter_map(|i| self.origin_before(message, side, i))
+            .collect()
+    }
+
+    /// The profile that an identifier of one of the two was first linked to, if that was before the message.
+    fn origin_before(
+        &self,
+        message: Option<usize>,
+        side: Side,
+        identifier: &MessageIdentifier,
+    ) -> Option<i64> {
+        let position = *self
+            .positions
+            .get(&identifier.kind)?
+            .get(identifier.value.as_str())?;
+        let is_earlier = self.history.identifiers.get(position)?.message != message;
+        let is_own = self.sides.identifiers.get(position) == Some(&side);
+        let origin = self.origins.get(position).copied().flatten()?;
+        (is_earlier && is_own).then_some(origin)
     }
 
     /// Whether a profile had gone into another one, directly or not, or is that one.
