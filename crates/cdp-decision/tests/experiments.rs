@@ -1,4 +1,5 @@
 //! Definitions of experiments.
+#![allow(clippy::panic)]
 
 use cdp_decision::{Experiment, Flag};
 use serde_json::json;
