@@ -1,4 +1,5 @@
 //! Who gets what, and in which order things are looked at.
+#![allow(clippy::panic)]
 
 use cdp_decision::{Decider, Decision, Flag, Reason, Situation, Step};
 use proptest::prelude::*;
