@@ -12,27 +12,7 @@ use postgres::error::SqlState;
 use postgres::Client;
 use serde_json::{json, Value};
 
-/// Numbers that look random and are the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    fn shuffle<T>(&mut self, items: &mut [T]) {
-        for i in (1..items.len()).rev() {
-            items.swap(i, self.below(i + 1));
-        }
-    }
-}
+use crate::people::{same, Random};
 
 /// The identifiers of a person, as fields of a message: a user id, two browsers, a device, an address.
 fn identifier(message: &mut Value, person: usize, which: usize) {
@@ -167,23 +147,6 @@ fn send_alone(client: &mut Client, messages: &[Value]) {
     }
 }
 
-/// Panics with the people that differ.
-#[track_caller]
-fn same(actual: &[String], expected: &[String], when: &str) {
-    let only = |some: &[String], others: &[String]| -> Vec<String> {
-        some.iter()
-            .filter(|person| !others.contains(person))
-            .take(3)
-            .cloned()
-            .collect()
-    };
-    let (more, less) = (only(actual, expected), only(expected, actual));
-    assert!(
-        more.is_empty() && less.is_empty(),
-        "{when}:\n{more:#?}\ninstead of\n{less:#?}"
-    );
-}
-
 /// What has to hold however the clients came: read before and after what was pending is folded in, and after a
 /// rebuild from the events alone.
 fn check(cluster: &Cluster, messages: &[Value], people: usize) {
@@ -253,7 +216,7 @@ fn until_done(
 fn fifty_first_contacts_of_one_person_make_one_profile() {
     const CLIENTS: usize = 50;
     let cluster = database("first_contacts");
-    let mut random = Random(42);
+    let mut random = Random::new(42);
     let people = 12;
     let messages = messages(people, 25, &mut random);
     let barrier = Barrier::new(CLIENTS);
@@ -281,7 +244,7 @@ fn fifty_first_contacts_of_one_person_make_one_profile() {
 fn calls_batches_copies_and_merges_at_every_isolation_level() {
     const CLIENTS: usize = 12;
     let cluster = database("mixed_load");
-    let mut random = Random(7);
+    let mut random = Random::new(7);
     let people = 40;
     let messages = messages(people, 40, &mut random);
     let next = AtomicUsize::new(0);
@@ -291,7 +254,7 @@ fn calls_batches_copies_and_merges_at_every_isolation_level() {
             let (cluster, messages, next, barrier) = (&cluster, &messages, &next, &barrier);
             scope.spawn(move || {
                 let mut client = cluster.client("postgres");
-                let mut random = Random(1_000 + number as u64);
+                let mut random = Random::new(1_000 + number as u64);
                 barrier.wait();
                 loop {
                     let level = [
@@ -392,7 +355,7 @@ fn people_with_accounts_stay_apart_whatever_they_share() {
             let (cluster, sent, barrier) = (&cluster, &sent, &barrier);
             scope.spawn(move || {
                 let mut client = cluster.client("postgres");
-                let mut random = Random(77 + number as u64);
+                let mut random = Random::new(77 + number as u64);
                 barrier.wait();
                 for _ in 0..60 {
                     let mut lines = Vec::new();

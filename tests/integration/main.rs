@@ -17,6 +17,7 @@ mod identity_vectors;
 mod jobs;
 mod lifecycle;
 mod oracle;
+mod people;
 mod row_security;
 mod smoke;
 mod surface;

@@ -8,17 +8,7 @@ use cdp_tests::Cluster;
 use postgres::Client;
 use serde_json::{json, Value};
 
-/// Numbers that look random and are the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % bound as u64) as usize
-    }
-}
+use crate::people::{same, Random};
 
 /// Kinds in the order of trust.
 const KINDS: [&str; 4] = ["email", "anonymous_id", "device_id", "phone"];
@@ -151,7 +141,7 @@ fn send(client: &mut Client, namespace: &str, message: &str) {
 }
 
 /// All that can be said of everybody, without the ids of profiles.
-fn everybody(client: &mut Client, namespace: &str) -> BTreeSet<String> {
+fn everybody(client: &mut Client, namespace: &str) -> Vec<String> {
     let rows = client
         .query(
             "SELECT (SELECT jsonb_object_agg(k.key, (SELECT jsonb_agg(v ORDER BY v) FROM jsonb_array_elements(k.value) AS v)) \
@@ -165,7 +155,8 @@ fn everybody(client: &mut Client, namespace: &str) -> BTreeSet<String> {
             &[&namespace],
         )
         .unwrap_or_else(|error| panic!("{}", describe(&error)));
-    rows.iter()
+    let mut people: Vec<String> = rows
+        .iter()
         .map(|row| {
             let texts: Vec<String> = (0..row.len())
                 .map(|i| row.get::<_, Option<String>>(i).unwrap_or_default())
@@ -173,17 +164,9 @@ fn everybody(client: &mut Client, namespace: &str) -> BTreeSet<String> {
             // A person without traits may have an empty row of them, or none.
             texts.join(" | ").replace("| {} |", "|  |")
         })
-        .collect()
-}
-
-#[track_caller]
-fn same(actual: &BTreeSet<String>, expected: &BTreeSet<String>, when: &str) {
-    let more: Vec<&String> = actual.difference(expected).take(3).collect();
-    let less: Vec<&String> = expected.difference(actual).take(3).collect();
-    assert!(
-        more.is_empty() && less.is_empty(),
-        "{when}:\n{more:#?}\ninstead of\n{less:#?}"
-    );
+        .collect();
+    people.sort();
+    people
 }
 
 fn define(client: &mut Client, namespace: &str) {
@@ -221,7 +204,7 @@ fn people_taken_apart_are_what_they_would_have_been() {
         .unwrap();
     let mut merges = 0;
     for seed in 0..90u64 {
-        let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ (seed << 20));
+        let mut random = Random::new(0x9e37_79b9_7f4a_7c15 ^ (seed << 20));
         let people = 2 + (seed as usize) % 4;
         let (wrong, right) = (format!("wrong{seed}"), format!("right{seed}"));
         define(&mut client, &wrong);
@@ -266,9 +249,7 @@ fn people_taken_apart_are_what_they_would_have_been() {
             .flat_map(|a| (0..people).map(move |b| (a, b)))
             .filter(|(a, b)| a < b)
             .collect();
-        for i in (1..pairs.len()).rev() {
-            pairs.swap(i, random.below(i + 1));
-        }
+        random.shuffle(&mut pairs);
         for (a, b) in pairs {
             let (a, b) = if random.below(2) == 0 { (a, b) } else { (b, a) };
             let (x, y) = (a, b);
