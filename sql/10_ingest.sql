@@ -163,9 +163,9 @@ DECLARE
 BEGIN
     EXECUTE 'SELECT pg_catalog.array_agg(c.quarantine_id ORDER BY c.quarantine_id) FROM ('
         'SELECT q.quarantine_id FROM cdp.quarantine AS q'
-        ' WHERE q.namespace OPERATOR(pg_catalog.=) COALESCE($1, NULLIF(pg_catalog.current_setting(''cdp.namespace'', true), ''''), ''default'')'
+        ' WHERE q.namespace OPERATOR(pg_catalog.=) $1'
         ' AND (' OPERATOR(pg_catalog.||) COALESCE(filter, 'true') OPERATOR(pg_catalog.||) ') ORDER BY q.quarantine_id LIMIT $2) AS c'
-        INTO chosen USING namespace, "limit";
+        INTO chosen USING cdp.current_namespace(namespace), "limit";
     RETURN QUERY SELECT * FROM cdp.requeue_quarantine(COALESCE(chosen, '{}'::bigint[]), namespace);
 END
 $$;

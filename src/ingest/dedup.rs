@@ -69,7 +69,7 @@ const MANY: usize = 100;
 /// done nothing, when one of them is taken.
 fn take_at_once(namespace_id: i32, hashes: &[[u8; 16]], at: Timestamp) -> Result<bool> {
     let columns = [c"namespace_id", c"message_hash", c"received_at"];
-    let taken = transaction::attempt(|| {
+    let taken = transaction::nested_data(|| {
         let is_done = table::with(table::named(c"message_ids"), &columns, |table| {
             table.insert_unless_taken(
                 hashes.iter().map(|hash| [Param::Int4(namespace_id), Param::Uuid(hash), Param::Timestamp(at)]),

@@ -9,6 +9,7 @@ use crate::pg::spi::Spi;
 use crate::scoring::rescore;
 use crate::traits::backfill;
 use crate::traits::evaluate::Cause;
+use crate::traits::person;
 use cdp_value::{Timestamp, DAY};
 use serde_json::Value;
 use std::time::Duration;
@@ -148,7 +149,7 @@ impl Kind {
     pub fn part(&self, spi: &Spi, job: &Job, position: i64, limit: i64) -> Result<Part> {
         match self {
             Kind::Rebuild => {
-                let ids = people(spi, job, position, limit)?;
+                let ids = person::next_ids(spi, job.namespace.id, position, limit)?;
                 backfill::rebuild_people(spi, job.namespace, &ids, &Cause::Rebuild)?;
                 Ok(Part { next: ids.last().copied(), done: ids.len() as i64 })
             }
@@ -177,16 +178,6 @@ impl Kind {
             }
         }
     }
-}
-
-/// The next people of a namespace, by their ids.
-fn people(spi: &Spi, job: &Job, after: i64, limit: i64) -> Result<Vec<i64>> {
-    spi.query(
-        "SELECT profile_id FROM _cdp.profiles WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND profile_id OPERATOR(pg_catalog.>) $2 \
-             AND merged_into IS NULL ORDER BY profile_id LIMIT $3",
-        &[Param::Int4(job.namespace.id), Param::Int8(after), Param::Int8(limit)],
-    )?
-    .map(|row| row.i64(0))
 }
 
 fn people_between(spi: &Spi, job: &Job, after: i64, last: i64) -> Result<i64> {

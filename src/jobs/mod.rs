@@ -9,8 +9,8 @@ use crate::guc;
 use crate::namespaces;
 use crate::pg::clock;
 use crate::pg::datum::Param;
-use crate::pg::sandbox;
 use crate::pg::spi::Spi;
+use crate::pg::transaction;
 use cdp_schedule::Schedule;
 use cdp_value::{Timestamp, DAY, SECOND};
 use kinds::{Job, Kind, Part};
@@ -127,7 +127,7 @@ fn next_run(spi: &Spi, now: Timestamp) -> Result<Option<Run>> {
 impl Run {
     /// Does the next part. What it did, and where it ended, are committed together; an error undoes the part alone.
     fn proceed(&self, spi: &Spi, limit: i64, now: Timestamp) -> Result<()> {
-        let part = sandbox::attempt(|| {
+        let part = transaction::attempt(|| {
             let namespace = namespaces::by_id(spi, self.namespace_id)?;
             let kind = Kind::read(&self.kind, &crate::ingest::stored::json(&self.parameters).unwrap_or_default())?;
             let job = Job { namespace: &namespace, owner: &self.owner };

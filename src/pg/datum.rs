@@ -205,30 +205,31 @@ pub unsafe fn text(datum: Datum) -> String {
     String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
 }
 
+/// The elements of an array; nulls become None.
+///
+/// # Safety
+/// `datum` must be a valid, non-null array of a type with this oid, length and alignment.
+unsafe fn elements(datum: Datum, oid: Oid, length: i32, by_value: bool, align: u8) -> Vec<Option<Datum>> {
+    // SAFETY: by the caller's promise; deconstruct_array allocates the two arrays it returns.
+    unsafe {
+        let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
+        let (mut elements, mut nulls) = (std::ptr::null_mut(), std::ptr::null_mut());
+        let mut count = 0;
+        let align = align as std::ffi::c_char;
+        pg_sys::deconstruct_array(array, oid, length, by_value, align, &mut elements, &mut nulls, &mut count);
+        (0..usize::try_from(count).unwrap_or(0)).map(|i| (!*nulls.add(i)).then(|| *elements.add(i))).collect()
+    }
+}
+
 /// The elements of a text array; nulls become None.
 ///
 /// # Safety
 /// `datum` must be a valid, non-null text[].
 pub unsafe fn text_array(datum: Datum) -> Vec<Option<String>> {
-    // SAFETY: by the caller's promise; deconstruct_array allocates the two arrays it returns.
+    // SAFETY: by the caller's promise.
     unsafe {
-        let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
-        let mut elements = std::ptr::null_mut();
-        let mut nulls = std::ptr::null_mut();
-        let mut length = 0;
-        pg_sys::deconstruct_array(
-            array,
-            pg_sys::TEXTOID,
-            -1,
-            false,
-            b'i' as std::ffi::c_char,
-            &mut elements,
-            &mut nulls,
-            &mut length,
-        );
-        (0..usize::try_from(length).unwrap_or(0))
-            .map(|i| if *nulls.add(i) { None } else { Some(text(*elements.add(i))) })
-            .collect()
+        let elements = elements(datum, pg_sys::TEXTOID, -1, false, b'i');
+        elements.into_iter().map(|element| element.map(|element| text(element))).collect()
     }
 }
 
@@ -237,26 +238,10 @@ pub unsafe fn text_array(datum: Datum) -> Vec<Option<String>> {
 /// # Safety
 /// `datum` must be a valid, non-null jsonb[].
 pub unsafe fn jsonb_array(datum: Datum) -> Vec<String> {
-    // SAFETY: by the caller's promise; deconstruct_array allocates the two arrays it returns.
+    // SAFETY: by the caller's promise.
     unsafe {
-        let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
-        let mut elements = std::ptr::null_mut();
-        let mut nulls = std::ptr::null_mut();
-        let mut length = 0;
-        pg_sys::deconstruct_array(
-            array,
-            pg_sys::JSONBOID,
-            -1,
-            false,
-            b'i' as std::ffi::c_char,
-            &mut elements,
-            &mut nulls,
-            &mut length,
-        );
-        (0..usize::try_from(length).unwrap_or(0))
-            .filter(|i| !*nulls.add(*i))
-            .map(|i| jsonb_text(*elements.add(i)))
-            .collect()
+        let elements = elements(datum, pg_sys::JSONBOID, -1, false, b'i');
+        elements.into_iter().flatten().map(|element| jsonb_text(element)).collect()
     }
 }
 
@@ -265,27 +250,9 @@ pub unsafe fn jsonb_array(datum: Datum) -> Vec<String> {
 /// # Safety
 /// `datum` must be a valid, non-null bigint[].
 pub unsafe fn int8_array(datum: Datum) -> Vec<i64> {
-    // SAFETY: by the caller's promise; deconstruct_array allocates the two arrays it returns.
-    unsafe {
-        let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
-        let mut elements = std::ptr::null_mut();
-        let mut nulls = std::ptr::null_mut();
-        let mut length = 0;
-        pg_sys::deconstruct_array(
-            array,
-            pg_sys::INT8OID,
-            8,
-            true,
-            b'd' as std::ffi::c_char,
-            &mut elements,
-            &mut nulls,
-            &mut length,
-        );
-        (0..usize::try_from(length).unwrap_or(0))
-            .filter(|i| !*nulls.add(*i))
-            .map(|i| (*elements.add(i)).value() as i64)
-            .collect()
-    }
+    // SAFETY: by the caller's promise.
+    let elements = unsafe { elements(datum, pg_sys::INT8OID, 8, true, b'd') };
+    elements.into_iter().flatten().map(|element| element.value() as i64).collect()
 }
 
 /// A one-dimensional array in the current memory context.

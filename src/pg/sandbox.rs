@@ -1,6 +1,7 @@
 //! Running what a user wrote: with that user's rights, for a limited time, and without harm when it fails.
 
 use super::session;
+use super::transaction::attempt;
 use super::worker::caught;
 use crate::error::{state, Error, Result};
 use pgrx::pg_sys;
@@ -58,25 +59,4 @@ pub fn as_role_with_id<T>(role_id: u32, body: impl FnOnce() -> Result<T>) -> Res
             outcome
         }
     })
-}
-
-/// Runs `body` in a subtransaction. An error, also one of Postgres, undoes what it did and comes back as a value.
-/// Rows of statements must not leave it.
-pub fn attempt<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
-    // SAFETY: the subtransaction is ended below, whatever `body` does; context and owner are put back.
-    unsafe {
-        let context = pg_sys::CurrentMemoryContext;
-        let owner = pg_sys::CurrentResourceOwner;
-        pg_sys::BeginInternalSubTransaction(std::ptr::null());
-        pg_sys::CurrentMemoryContext = context;
-        let outcome = caught(body);
-        if outcome.is_ok() {
-            pg_sys::ReleaseCurrentSubTransaction();
-        } else {
-            pg_sys::RollbackAndReleaseCurrentSubTransaction();
-        }
-        pg_sys::CurrentMemoryContext = context;
-        pg_sys::CurrentResourceOwner = owner;
-        outcome
-    }
 }

@@ -1,5 +1,6 @@
 //! What has to happen when a transaction or subtransaction ends.
 
+use super::worker::caught;
 use crate::error::Result;
 use pgrx::pg_sys;
 use std::cell::Cell;
@@ -15,36 +16,49 @@ pub fn register() {
     }
 }
 
-/// Runs `body` in a subtransaction. None, an error and a panic undo what it did and release the locks it took.
-/// Rows of statements must not leave it.
-pub fn nested<T>(body: impl FnOnce() -> Result<Option<T>>) -> Result<Option<T>> {
-    // SAFETY: the subtransaction is ended below in every case, and context and owner are put back, as Postgres'
-    // own procedural languages do.
+/// Runs `body`, which must not unwind, in a subtransaction. What it did stays where `keeps` says so of what it
+/// returned; else it is undone, and the locks it took are released.
+fn subtransaction_of<T>(body: impl FnOnce() -> T, keeps: impl FnOnce(&T) -> bool) -> T {
+    // SAFETY: the subtransaction is ended below, as the body returns; context and owner are put back, as Postgres' own
+    // procedural languages do.
     unsafe {
         let context = pg_sys::CurrentMemoryContext;
         let owner = pg_sys::CurrentResourceOwner;
         pg_sys::BeginInternalSubTransaction(std::ptr::null());
         pg_sys::MemoryContextSwitchTo(context);
-        let outcome = catch_unwind(AssertUnwindSafe(body));
+        let outcome = body();
         pg_sys::MemoryContextSwitchTo(context);
-        if matches!(outcome, Ok(Ok(Some(_)))) {
+        if keeps(&outcome) {
             pg_sys::ReleaseCurrentSubTransaction();
         } else {
             pg_sys::RollbackAndReleaseCurrentSubTransaction();
         }
         pg_sys::MemoryContextSwitchTo(context);
         pg_sys::CurrentResourceOwner = owner;
-        outcome.unwrap_or_else(|panic| resume_unwind(panic))
+        outcome
     }
+}
+
+/// Runs `body` in a subtransaction. None, an error and a panic undo what it did. Rows of statements must not leave it.
+pub fn nested<T>(body: impl FnOnce() -> Result<Option<T>>) -> Result<Option<T>> {
+    let outcome =
+        subtransaction_of(|| catch_unwind(AssertUnwindSafe(body)), |outcome| matches!(outcome, Ok(Ok(Some(_)))));
+    outcome.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// As [`nested`], for a body that writes rows of data and nothing that this session remembers: that it is undone makes
 /// nothing be read again.
-pub fn attempt<T>(body: impl FnOnce() -> Result<Option<T>>) -> Result<Option<T>> {
+pub fn nested_data<T>(body: impl FnOnce() -> Result<Option<T>>) -> Result<Option<T>> {
     let before = DATA_ONLY.replace(true);
     let outcome = catch_unwind(AssertUnwindSafe(|| nested(body)));
     DATA_ONLY.set(before);
     outcome.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// Runs `body` in a subtransaction. An error, also one of Postgres, undoes what it did and comes back as a value.
+/// Rows of statements must not leave it.
+pub fn attempt<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+    subtransaction_of(|| caught(body), Result::is_ok)
 }
 
 thread_local! {

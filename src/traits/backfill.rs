@@ -210,13 +210,7 @@ pub fn rebuild(spi: &Spi, namespace: &Namespace, ids: Option<&[i64]>) -> Result<
     let mut after = 0;
     let mut done = 0;
     loop {
-        let ids = spi
-            .query(
-                "SELECT profile_id FROM _cdp.profiles WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND profile_id OPERATOR(pg_catalog.>) $2 \
-                     AND merged_into IS NULL ORDER BY profile_id LIMIT $3",
-                &[Param::Int4(namespace.id), Param::Int8(after), Param::Int8(CHUNK as i64)],
-            )?
-            .map(|row| row.i64(0))?;
+        let ids = person::next_ids(spi, namespace.id, after, CHUNK as i64)?;
         let Some(last) = ids.last() else { return Ok(done) };
         after = *last;
         done += rebuild_people(spi, namespace, &ids, &Cause::Rebuild)? as i64;
@@ -275,13 +269,7 @@ pub fn evaluate_everybody(
 ) -> Result<()> {
     let mut after = 0;
     loop {
-        let ids = spi
-            .query(
-                "SELECT profile_id FROM _cdp.profiles WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND profile_id OPERATOR(pg_catalog.>) $2 \
-                     AND merged_into IS NULL ORDER BY profile_id LIMIT $3",
-                &[Param::Int4(namespace.id), Param::Int8(after), Param::Int8(CHUNK as i64)],
-            )?
-            .map(|row| row.i64(0))?;
+        let ids = person::next_ids(spi, namespace.id, after, CHUNK as i64)?;
         let Some(last) = ids.last() else { return Ok(()) };
         after = *last;
         for (profile_id, value) in evaluate_once(spi, catalog, expression, &ids)? {

@@ -148,6 +148,16 @@ pub fn find(spi: &Spi, namespace_id: i32, id: &str) -> Result<Option<(Person, bo
     .first(|row| Ok((Person::read(row)?, row.bool(8)?)))
 }
 
+/// The ids of the next people of a namespace after a profile, in order.
+pub fn next_ids(spi: &Spi, namespace_id: i32, after: i64, limit: i64) -> Result<Vec<i64>> {
+    spi.query(
+        "SELECT profile_id FROM _cdp.profiles WHERE namespace_id OPERATOR(pg_catalog.=) $1 AND profile_id OPERATOR(pg_catalog.>) $2 \
+             AND merged_into IS NULL ORDER BY profile_id LIMIT $3",
+        &[Param::Int4(namespace_id), Param::Int8(after), Param::Int8(limit)],
+    )?
+    .map(|row| row.i64(0))
+}
+
 /// Locks and loads those people that no other transaction holds, in key order. The rows of the others
 /// are not waited for: their events go to `_cdp.pending_folds`.
 pub fn lock(spi: &Spi, profile_ids: &[i64]) -> Result<Vec<Person>> {

@@ -9,7 +9,7 @@ use crate::ingest::Strictness;
 use crate::namespaces::{self, Namespace};
 use crate::pg::function::{Call, StatementTrigger};
 use crate::pg::spi::Spi;
-use crate::pg::{clock, sandbox};
+use crate::pg::{clock, sandbox, transaction};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Change {
@@ -110,7 +110,8 @@ impl Statement<'_> {
             return Ok(());
         }
         let now = clock::now()?;
-        let taken = sandbox::attempt(|| super::ingest(self.spi, self.namespace, messages, Strictness::Quarantine, now));
+        let taken =
+            transaction::attempt(|| super::ingest(self.spi, self.namespace, messages, Strictness::Quarantine, now));
         let Err(error) = taken else { return Ok(()) };
         let error = forgivable(error)?;
         let rejected: Vec<Rejected> = messages
