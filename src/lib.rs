@@ -1,7 +1,7 @@
 //! `cdp`: a Customer Data Platform that is a Postgres extension.
 //!
-//! The way of an event is the order of the modules: `ingest` → `identity` → `traits` → `segments`,
-//! `scoring` → `delivery`; `api` holds what SQL sees, `pg` everything that talks to Postgres' C code.
+//! The way of an event is the order of the modules: `ingest`, which asks `governance` → `identity` → `traits` →
+//! `segments`, `scoring` → `delivery`; `api` holds what SQL sees, `pg` everything that talks to Postgres' C code.
 
 mod api;
 mod decisions;

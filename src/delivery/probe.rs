@@ -5,7 +5,6 @@ use super::targets::{self, Definition};
 use crate::error::{Error, Result};
 use crate::guc;
 use crate::pg::session;
-use cdp_delivery::{now_millis, Context};
 use std::collections::HashMap;
 use std::pin::pin;
 use std::time::Duration;
@@ -20,12 +19,7 @@ pub fn test(definition: &Definition) -> Result<std::result::Result<String, Strin
         Err(error) => return Ok(Err(sentence(&error))),
     };
     let memory = HashMap::new();
-    let context = Context {
-        config: target.destination.catalogue().config(&target.config),
-        secrets: &target.secrets,
-        now: now_millis(),
-        memory: &memory,
-    };
+    let context = target.context(&memory);
     let Some(request) = target.destination.test_request(&context) else {
         return Ok(Ok("the configuration is valid; whether it works shows with the first message".to_string()));
     };

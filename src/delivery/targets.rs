@@ -8,7 +8,7 @@ use crate::pg::spi::Spi;
 use cdp_consent::Requirement;
 use cdp_delivery::config::Limits;
 use cdp_delivery::retry::Policy;
-use cdp_delivery::{Destination, Secrets};
+use cdp_delivery::{now_millis, Context, Destination, Secrets};
 use cdp_value::Timestamp;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
@@ -47,6 +47,18 @@ pub struct Definition {
     pub config: Value,
     pub secrets: Map<String, Value>,
     pub generation: Timestamp,
+}
+
+impl Target {
+    /// What a request is made with; nothing is remembered of it.
+    pub fn context<'a>(&'a self, memory: &'a HashMap<String, String>) -> Context<'a> {
+        Context {
+            config: self.destination.catalogue().config(&self.config),
+            secrets: &self.secrets,
+            now: now_millis(),
+            memory,
+        }
+    }
 }
 
 /// The destinations that are enabled and not paused.

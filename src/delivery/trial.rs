@@ -5,7 +5,7 @@ use super::shaping::{Shape, Shaped};
 use super::targets::{self, Definition};
 use crate::error::Result;
 use crate::pg::spi::Spi;
-use cdp_delivery::{now_millis, Context, Message, MessageKind, Request, Secrets};
+use cdp_delivery::{Message, MessageKind, Request, Secrets};
 use serde_json::Value;
 use std::collections::HashMap;
 
@@ -41,12 +41,7 @@ pub fn run(spi: &Spi, definition: &Definition, shape: &Shape, message: Value) ->
         attempt: 1,
     };
     let memory = HashMap::new();
-    let context = Context {
-        config: target.destination.catalogue().config(&target.config),
-        secrets: &target.secrets,
-        now: now_millis(),
-        memory: &memory,
-    };
+    let context = target.context(&memory);
     let plan = target.destination.requests(&context, &[&trial]);
     if let Some((_, outcome)) = plan.settled.first() {
         let reason = target.secrets.mask(outcome.reason().unwrap_or_default());

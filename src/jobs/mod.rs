@@ -18,8 +18,8 @@ use kinds::{Job, Kind, Part};
 /// A part that failed so often ends the run.
 const MOST_FAILURES: i32 = 5;
 
-/// Queues what is scheduled for now, then does one part of the run that has waited longest. Tells whether there may
-/// be more to do.
+/// Queues the jobs that are due by their schedules, then does one part of the run that has waited longest. Tells
+/// whether there may be more to do.
 pub fn step(spi: &Spi, limit: i64) -> Result<bool> {
     let now = clock::now()?;
     queue_scheduled(spi, now)?;
