@@ -9,6 +9,8 @@ pub mod function;
 pub mod guard;
 pub mod lock;
 pub mod notes;
+mod planner;
+pub mod rows;
 pub mod sandbox;
 pub mod session;
 pub mod shared;

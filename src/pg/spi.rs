@@ -1,13 +1,12 @@
-//! SQL from Rust: kept plans, typed parameters, rows.
+//! SQL from Rust: kept plans, typed parameters.
 //!
 //! Every statement is a `&'static str` with qualified names; its plan is made once per backend.
 
-use super::clock;
-use super::datum::{self, Param};
+use super::datum::Param;
 use super::function::Call;
-use super::table::Tid;
-use crate::error::{internal, Error, Result};
-use cdp_value::Timestamp;
+use super::planner::{Held, Settings};
+pub use super::rows::Rows;
+use crate::error::{internal, Result};
 use pgrx::pg_sys::{self, Datum};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -32,99 +31,10 @@ enum View {
     LatestForUpdate,
 }
 
-/// Keeps the planner to index look-ups while cdp's own statements run: their plans are kept for the life of
-/// the session, and one made while a table was still empty must not scan it when it has grown. A small table without
-/// an index is scanned all the same, at a cost that would have the plan compiled each time: so no JIT.
-struct IndexPlans {
-    seqscan: bool,
-    nestloop: bool,
-    hashjoin: bool,
-    mergejoin: bool,
-    jit: bool,
-}
-
-impl IndexPlans {
-    /// Joins by index look-up, or with `hashed` by a hash of the smaller side.
-    fn set(hashed: bool) -> IndexPlans {
-        // SAFETY: plain settings of this backend's planner, put back by drop.
-        unsafe {
-            let before = IndexPlans {
-                seqscan: pg_sys::enable_seqscan,
-                nestloop: pg_sys::enable_nestloop,
-                hashjoin: pg_sys::enable_hashjoin,
-                mergejoin: pg_sys::enable_mergejoin,
-                jit: pg_sys::jit_enabled,
-            };
-            pg_sys::enable_seqscan = false;
-            pg_sys::enable_nestloop = !hashed;
-            pg_sys::enable_hashjoin = hashed;
-            pg_sys::enable_mergejoin = false;
-            pg_sys::jit_enabled = false;
-            before
-        }
-    }
-}
-
-impl IndexPlans {
-    /// The session's own settings, for statements that users wrote.
-    fn lifted(&self) -> IndexPlans {
-        // SAFETY: as above.
-        unsafe {
-            let now = IndexPlans {
-                seqscan: pg_sys::enable_seqscan,
-                nestloop: pg_sys::enable_nestloop,
-                hashjoin: pg_sys::enable_hashjoin,
-                mergejoin: pg_sys::enable_mergejoin,
-                jit: pg_sys::jit_enabled,
-            };
-            pg_sys::enable_seqscan = self.seqscan;
-            pg_sys::enable_nestloop = self.nestloop;
-            pg_sys::enable_hashjoin = self.hashjoin;
-            pg_sys::enable_mergejoin = self.mergejoin;
-            pg_sys::jit_enabled = self.jit;
-            now
-        }
-    }
-}
-
-/// Keeps expressions from being compiled while a statement is planned and run.
-struct NoJit(bool);
-
-impl NoJit {
-    fn set() -> NoJit {
-        // SAFETY: a plain setting of this backend, put back by drop.
-        unsafe {
-            let before = NoJit(pg_sys::jit_enabled);
-            pg_sys::jit_enabled = false;
-            before
-        }
-    }
-}
-
-impl Drop for NoJit {
-    fn drop(&mut self) {
-        // SAFETY: as above.
-        unsafe { pg_sys::jit_enabled = self.0 };
-    }
-}
-
-impl Drop for IndexPlans {
-    fn drop(&mut self) {
-        // SAFETY: as above.
-        unsafe {
-            pg_sys::enable_seqscan = self.seqscan;
-            pg_sys::enable_nestloop = self.nestloop;
-            pg_sys::enable_hashjoin = self.hashjoin;
-            pg_sys::enable_mergejoin = self.mergejoin;
-            pg_sys::jit_enabled = self.jit;
-        }
-    }
-}
-
 /// A connection to SPI; one for each call of a function.
 pub struct Spi {
     read_only: bool,
-    plans: IndexPlans,
+    planner: Held,
 }
 
 impl Spi {
@@ -135,7 +45,7 @@ impl Spi {
         if code != pg_sys::SPI_OK_CONNECT as i32 {
             return Err(internal(format!("SPI_connect returned {code}")));
         }
-        let connection = Spi { read_only, plans: IndexPlans::set(false) };
+        let connection = Spi { read_only, planner: Settings::INDEX_LOOKUPS.hold() };
         body(&connection)
     }
 
@@ -177,13 +87,13 @@ impl Spi {
     /// As [`Spi::execute`], for a statement that joins the rows of a table, found by `= ANY (array)`, to an
     /// array of what is to become of them: by a hash, since the array has no index.
     pub fn execute_hashed(&self, sql: &'static str, params: &[Param]) -> Result<u64> {
-        let _plans = IndexPlans::set(true);
+        let _planner = Settings::HASHED.hold();
         self.execute(sql, params)
     }
 
     /// Runs a statement whose text is made at run time; its plan is not kept.
     pub fn query_text(&self, sql: &str, params: &[Param]) -> Result<Rows> {
-        let _plans = self.plans.lifted();
+        let _planner = self.planner.before().hold();
         let plan = prepare(sql, params)?;
         let rows = run_plan(plan, sql, params, if self.read_only { View::Caller } else { View::Current });
         // SAFETY: the plan was made above and is not kept.
@@ -217,7 +127,7 @@ impl Spi {
                 plan
             }
         };
-        let _plans = self.plans.lifted();
+        let _planner = self.planner.before().hold();
         run_plan(plan, sql, &[], View::Current)
     }
 
@@ -231,7 +141,7 @@ impl Spi {
 
     /// Opens a cursor for a query whose text is made at run time.
     pub fn open_text(&self, sql: &str) -> Result<Cursor> {
-        let _plans = self.plans.lifted();
+        let _planner = self.planner.before().hold();
         let plan = prepare(sql, &[])?;
         // SAFETY: the plan has no parameters; the portal keeps what it needs of it.
         let portal =
@@ -245,8 +155,8 @@ impl Spi {
     /// As [`Spi::query_text`], for a query over everybody: joins by hash or merge, whatever the planner was told of the
     /// tables, and without compiling expressions.
     pub fn query_everybody(&self, sql: &str, params: &[Param]) -> Result<Rows> {
-        let _plans = self.plans.lifted();
-        let _jit = NoJit::set();
+        let _planner = self.planner.before().hold();
+        let _jit = Settings::without_jit().hold();
         // SAFETY: a plain setting of this backend's planner, put back with the others.
         unsafe { pg_sys::enable_nestloop = false };
         let plan = prepare_as(sql, params, pg_sys::CURSOR_OPT_CUSTOM_PLAN)?;
@@ -278,8 +188,8 @@ impl Spi {
     ) -> Result<()> {
         let plan = prepare_as(sql, params, pg_sys::CURSOR_OPT_CUSTOM_PLAN)?;
         let done = {
-            let _plans = self.plans.lifted();
-            let _jit = NoJit::set();
+            let _planner = self.planner.before().hold();
+            let _jit = Settings::without_jit().hold();
             self.fetch_all(plan, sql, params, fetch, each)
         };
         // SAFETY: the plan was made above and is not kept.
@@ -415,170 +325,4 @@ fn run_plan(plan: pg_sys::SPIPlanPtr, sql: &str, params: &[Param], view: View) -
         return Err(internal(format!("SPI returned {code} for: {sql}")));
     }
     Ok(Rows::take())
-}
-
-/// The result of a statement, read row by row.
-pub struct Rows {
-    table: *mut pg_sys::SPITupleTable,
-    /// Rows returned or touched.
-    pub processed: u64,
-    next: u64,
-    values: Vec<Datum>,
-    nulls: Vec<bool>,
-}
-
-impl Rows {
-    /// Takes the result of the last SPI call.
-    fn take() -> Rows {
-        // SAFETY: set by SPI; the table belongs to the connection until it is finished or freed.
-        unsafe {
-            let rows = Rows {
-                table: pg_sys::SPI_tuptable,
-                processed: pg_sys::SPI_processed,
-                next: 0,
-                values: Vec::new(),
-                nulls: Vec::new(),
-            };
-            pg_sys::SPI_tuptable = std::ptr::null_mut();
-            rows
-        }
-    }
-
-    /// Moves to the next row; false when there is none.
-    pub fn advance(&mut self) -> bool {
-        if self.table.is_null() || self.next >= self.processed {
-            return false;
-        }
-        // SAFETY: `next` is below the number of tuples of the table, whose descriptor tells the width.
-        unsafe {
-            let descriptor = (*self.table).tupdesc;
-            let width = usize::try_from((*descriptor).natts).unwrap_or(0);
-            self.values.resize(width, Datum::from(0));
-            self.nulls.resize(width, true);
-            let tuple = *(*self.table).vals.add(self.next as usize);
-            pg_sys::heap_deform_tuple(tuple, descriptor, self.values.as_mut_ptr(), self.nulls.as_mut_ptr());
-        }
-        self.next += 1;
-        true
-    }
-
-    /// Calls `read` for each row and collects what it returns.
-    pub fn map<T>(mut self, mut read: impl FnMut(&Rows) -> Result<T>) -> Result<Vec<T>> {
-        let mut all = Vec::with_capacity(self.processed as usize);
-        while self.advance() {
-            all.push(read(&self)?);
-        }
-        Ok(all)
-    }
-
-    /// Reads the only row, if there is one.
-    pub fn first<T>(mut self, read: impl FnOnce(&Rows) -> Result<T>) -> Result<Option<T>> {
-        if self.advance() {
-            read(&self).map(Some)
-        } else {
-            Ok(None)
-        }
-    }
-
-    fn value(&self, column: usize) -> Option<Datum> {
-        match (self.values.get(column), self.nulls.get(column)) {
-            (Some(value), Some(false)) => Some(*value),
-            _ => None,
-        }
-    }
-
-    fn missing(column: usize) -> Error {
-        internal(format!("column {column} of a statement is null"))
-    }
-
-    pub fn i64(&self, column: usize) -> Result<i64> {
-        self.optional_i64(column).ok_or_else(|| Rows::missing(column))
-    }
-
-    pub fn f64(&self, column: usize) -> Result<f64> {
-        self.optional_f64(column).ok_or_else(|| Rows::missing(column))
-    }
-
-    pub fn optional_f64(&self, column: usize) -> Option<f64> {
-        self.value(column).map(|d| f64::from_bits(d.value() as u64))
-    }
-
-    pub fn optional_i64(&self, column: usize) -> Option<i64> {
-        self.value(column).map(|d| d.value() as i64)
-    }
-
-    pub fn i32(&self, column: usize) -> Result<i32> {
-        self.optional_i32(column).ok_or_else(|| Rows::missing(column))
-    }
-
-    pub fn optional_i32(&self, column: usize) -> Option<i32> {
-        self.value(column).map(|d| d.value() as i32)
-    }
-
-    pub fn i16(&self, column: usize) -> Result<i16> {
-        self.value(column).map(|d| d.value() as i16).ok_or_else(|| Rows::missing(column))
-    }
-
-    pub fn bool(&self, column: usize) -> Result<bool> {
-        self.value(column).map(|d| d.value() & 1 != 0).ok_or_else(|| Rows::missing(column))
-    }
-
-    pub fn timestamp(&self, column: usize) -> Result<Timestamp> {
-        self.optional_timestamp(column).ok_or_else(|| Rows::missing(column))
-    }
-
-    pub fn optional_timestamp(&self, column: usize) -> Option<Timestamp> {
-        self.value(column).map(|d| clock::from_postgres(d.value() as i64))
-    }
-
-    pub fn text(&self, column: usize) -> Result<String> {
-        self.optional_text(column).ok_or_else(|| Rows::missing(column))
-    }
-
-    pub fn optional_text(&self, column: usize) -> Option<String> {
-        // SAFETY: statements read a column as text only where it is one.
-        self.value(column).map(|d| unsafe { datum::text(d) })
-    }
-
-    pub fn bytes(&self, column: usize) -> Result<Vec<u8>> {
-        // SAFETY: statements read a column as bytes only where it is a bytea.
-        self.value(column).map(|d| unsafe { datum::varlena_bytes(d) }).ok_or_else(|| Rows::missing(column))
-    }
-
-    /// Where a row is: the value of a column ctid.
-    pub fn tid(&self, column: usize) -> Result<Tid> {
-        // SAFETY: statements read a column as a tid only where it is one.
-        self.value(column).map(|d| unsafe { Tid::read(d) }).ok_or_else(|| Rows::missing(column))
-    }
-
-    /// The JSON text of a jsonb column.
-    pub fn optional_jsonb(&self, column: usize) -> Option<String> {
-        // SAFETY: statements read a column as jsonb only where it is one.
-        self.value(column).map(|d| unsafe { datum::jsonb_text(d) })
-    }
-
-    /// A text[] column without its nulls; null is empty.
-    pub fn text_array(&self, column: usize) -> Vec<String> {
-        // SAFETY: statements read a column as text[] only where it is one.
-        self.value(column).map(|d| unsafe { datum::text_array(d) }).unwrap_or_default().into_iter().flatten().collect()
-    }
-
-    /// A bigint[] column; null is empty.
-    pub fn int8_array(&self, column: usize) -> Vec<i64> {
-        // SAFETY: statements read a column as bigint[] only where it is one.
-        self.value(column).map(|d| unsafe { datum::int8_array(d) }).unwrap_or_default()
-    }
-
-    pub fn is_null(&self, column: usize) -> bool {
-        self.value(column).is_none()
-    }
-}
-
-impl Drop for Rows {
-    fn drop(&mut self) {
-        if !self.table.is_null() {
-            // SAFETY: the table was taken from SPI and is freed once, while its connection is open.
-            unsafe { pg_sys::SPI_freetuptable(self.table) };
-        }
-    }
 }
