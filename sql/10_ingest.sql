@@ -164,7 +164,7 @@ BEGIN
     EXECUTE 'SELECT pg_catalog.array_agg(c.quarantine_id ORDER BY c.quarantine_id) FROM ('
         'SELECT q.quarantine_id FROM cdp.quarantine AS q'
         ' WHERE q.namespace OPERATOR(pg_catalog.=) $1'
-        ' AND (' OPERATOR(pg_catalog.||) COALESCE(filter, 'true') OPERATOR(pg_catalog.||) ') ORDER BY q.quarantine_id LIMIT $2) AS c'
+        ' AND ' OPERATOR(pg_catalog.||) cdp.check_filter('cdp.quarantine', COALESCE(filter, 'true')) OPERATOR(pg_catalog.||) ' ORDER BY q.quarantine_id LIMIT $2) AS c'
         INTO chosen USING cdp.current_namespace(namespace), "limit";
     RETURN QUERY SELECT * FROM cdp.requeue_quarantine(COALESCE(chosen, '{}'::bigint[]), namespace);
 END

@@ -1,6 +1,33 @@
 -- Operating.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
+-- Runs with the caller's rights, as the statements do that the condition goes into.
+CREATE FUNCTION cdp.check_filter(
+    source regclass,
+    filter text
+) RETURNS text
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    IF filter IS NULL THEN
+        RAISE EXCEPTION 'argument filter is null' USING ERRCODE = '22004', HINT = 'Give a SQL condition; ''true'' chooses all.';
+    END IF;
+    -- By itself a condition has no parenthesis that ends another one; within parentheses it has nothing after it.
+    EXECUTE pg_catalog.format('SELECT FROM %s WHERE %s LIMIT 0', source, filter OPERATOR(pg_catalog.||) E'\n');
+    EXECUTE pg_catalog.format('SELECT FROM %s WHERE (%s) LIMIT 0', source, filter OPERATOR(pg_catalog.||) E'\n');
+    RETURN pg_catalog.format('(%s)', filter OPERATOR(pg_catalog.||) E'\n');
+EXCEPTION
+    WHEN syntax_error_or_access_rule_violation THEN
+        RAISE EXCEPTION 'the filter is no condition over %: %', source, SQLERRM
+            USING ERRCODE = 'CD106', DETAIL = pg_catalog.concat('Filter: ', pg_catalog."left"(filter, 200)),
+                HINT = 'Write it as after WHERE, with the columns of the view; functions outside pg_catalog need their schema.';
+END
+$$;
+COMMENT ON FUNCTION cdp.check_filter(regclass, text) IS 'A SQL condition over a table or view in parentheses, when it is one; refuses what is not, or ends the statement it is put into';
+REVOKE ALL ON FUNCTION cdp.check_filter(regclass, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.check_filter(regclass, text) TO cdp_reader, cdp_writer, cdp_admin;
+
 CREATE FUNCTION cdp.rebuild(
     id text DEFAULT NULL,
     namespace text DEFAULT NULL

@@ -49,7 +49,6 @@ CREATE FUNCTION _cdp.segment_overlap(a text, b text, namespace text) RETURNS TAB
     AS 'MODULE_PATHNAME', 'cdp_segment_overlap';
 COMMENT ON FUNCTION _cdp.segment_overlap(text, text, text) IS 'How many people are in one of two segments only, and in both';
 REVOKE ALL ON FUNCTION _cdp.segment_overlap(text, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION _cdp.segment_overlap(text, text, text) TO cdp_reader, cdp_writer, cdp_admin;
 
 CREATE FUNCTION cdp.segment_overlap(
     a text,
@@ -57,7 +56,7 @@ CREATE FUNCTION cdp.segment_overlap(
     namespace text DEFAULT NULL
 ) RETURNS TABLE (members_a bigint, members_b bigint, only_a bigint, only_b bigint, "both" bigint, either bigint,
                  share_of_a numeric, share_of_b numeric)
-    LANGUAGE sql STABLE
+    LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     AS $$
         SELECT o.only_a OPERATOR(pg_catalog.+) o."both", o.only_b OPERATOR(pg_catalog.+) o."both", o.only_a, o.only_b, o."both",

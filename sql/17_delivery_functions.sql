@@ -150,12 +150,20 @@ DECLARE
     batch jsonb[];
     total bigint := 0;
 BEGIN
+    IF destination IS NOT NULL AND NOT EXISTS (SELECT FROM cdp.destinations AS d
+        WHERE d.namespace OPERATOR(pg_catalog.=) chosen AND d.key OPERATOR(pg_catalog.=) destination) THEN
+        RAISE EXCEPTION 'destination "%" does not exist', destination USING ERRCODE = 'CD104', HINT = 'cdp.destinations lists them.';
+    END IF;
+    IF until OPERATOR(pg_catalog.<=) since THEN
+        RAISE EXCEPTION 'until (%) is not after since (%)', until, since
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'No event can be in that time: give them the other way round.';
+    END IF;
     statement := pg_catalog.concat(
         'SELECT pg_catalog.array_agg(p.event ORDER BY p.place) FROM (',
         'SELECT pg_catalog.to_jsonb(e) AS event, pg_catalog.row_number() OVER (ORDER BY e."timestamp", e.event_id) OPERATOR(pg_catalog.-) 1 AS place',
         ' FROM cdp.events AS e WHERE e.namespace OPERATOR(pg_catalog.=) $1',
         ' AND (e."timestamp" OPERATOR(pg_catalog.>=) $2 OR $2 IS NULL) AND (e."timestamp" OPERATOR(pg_catalog.<) $3 OR $3 IS NULL)',
-        ' AND (', COALESCE(filter, 'true'), ')) AS p',
+        ' AND ', cdp.check_filter('cdp.events', filter), ') AS p',
         ' GROUP BY p.place OPERATOR(pg_catalog./) 1000 ORDER BY p.place OPERATOR(pg_catalog./) 1000');
     FOR batch IN EXECUTE statement USING chosen, since, until LOOP
         total := total OPERATOR(pg_catalog.+) cdp.replay_events(batch, destination, chosen);
@@ -187,12 +195,17 @@ CREATE FUNCTION cdp.retry_dead_letters(
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
+    own CONSTANT text := cdp.current_namespace(namespace);
     chosen bigint[];
 BEGIN
+    IF destination IS NOT NULL AND NOT EXISTS (SELECT FROM cdp.destinations AS d
+        WHERE d.namespace OPERATOR(pg_catalog.=) own AND d.key OPERATOR(pg_catalog.=) destination) THEN
+        RAISE EXCEPTION 'destination "%" does not exist', destination USING ERRCODE = 'CD104', HINT = 'cdp.destinations lists them.';
+    END IF;
     EXECUTE 'SELECT pg_catalog.array_agg(l.delivery_id) FROM cdp.dead_letters AS l'
         ' WHERE l.namespace OPERATOR(pg_catalog.=) $2'
-        ' AND (l.destination OPERATOR(pg_catalog.=) $1 OR $1 IS NULL) AND (' OPERATOR(pg_catalog.||) COALESCE(filter, 'true') OPERATOR(pg_catalog.||) ')'
-        INTO chosen USING destination, cdp.current_namespace(namespace);
+        ' AND (l.destination OPERATOR(pg_catalog.=) $1 OR $1 IS NULL) AND ' OPERATOR(pg_catalog.||) cdp.check_filter('cdp.dead_letters', COALESCE(filter, 'true'))
+        INTO chosen USING destination, own;
     RETURN cdp.retry_dead_letters(COALESCE(chosen, '{}'::bigint[]));
 END
 $$;

@@ -133,6 +133,19 @@ COMMENT ON FUNCTION cdp.start_job(text, text, jsonb, text) IS 'Starts a job in t
 REVOKE ALL ON FUNCTION cdp.start_job(text, text, jsonb, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.start_job(text, text, jsonb, text) TO cdp_admin;
 
+CREATE FUNCTION cdp.score_all(
+    key text DEFAULT 'lead',
+    namespace text DEFAULT NULL
+) RETURNS bigint
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+        SELECT cdp.start_job('score_all ' OPERATOR(pg_catalog.||) key, 'score', pg_catalog.jsonb_build_object('score', key), namespace)
+    $$;
+COMMENT ON FUNCTION cdp.score_all(text, text) IS 'Scores everybody anew in the background; returns the id of the run';
+REVOKE ALL ON FUNCTION cdp.score_all(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.score_all(text, text) TO cdp_admin;
+
 CREATE FUNCTION cdp.stop_job(
     job text,
     namespace text DEFAULT NULL

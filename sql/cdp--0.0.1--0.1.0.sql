@@ -876,7 +876,7 @@ BEGIN
     EXECUTE 'SELECT pg_catalog.array_agg(c.quarantine_id ORDER BY c.quarantine_id) FROM ('
         'SELECT q.quarantine_id FROM cdp.quarantine AS q'
         ' WHERE q.namespace OPERATOR(pg_catalog.=) $1'
-        ' AND (' OPERATOR(pg_catalog.||) COALESCE(filter, 'true') OPERATOR(pg_catalog.||) ') ORDER BY q.quarantine_id LIMIT $2) AS c'
+        ' AND ' OPERATOR(pg_catalog.||) cdp.check_filter('cdp.quarantine', COALESCE(filter, 'true')) OPERATOR(pg_catalog.||) ' ORDER BY q.quarantine_id LIMIT $2) AS c'
         INTO chosen USING cdp.current_namespace(namespace), "limit";
     RETURN QUERY SELECT * FROM cdp.requeue_quarantine(COALESCE(chosen, '{}'::bigint[]), namespace);
 END
@@ -1352,6 +1352,33 @@ GRANT SELECT ON cdp.namespaces, cdp.trait_definitions, cdp.segment_definitions, 
 -- Operating.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
+-- Runs with the caller's rights, as the statements do that the condition goes into.
+CREATE FUNCTION cdp.check_filter(
+    source regclass,
+    filter text
+) RETURNS text
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    IF filter IS NULL THEN
+        RAISE EXCEPTION 'argument filter is null' USING ERRCODE = '22004', HINT = 'Give a SQL condition; ''true'' chooses all.';
+    END IF;
+    -- By itself a condition has no parenthesis that ends another one; within parentheses it has nothing after it.
+    EXECUTE pg_catalog.format('SELECT FROM %s WHERE %s LIMIT 0', source, filter OPERATOR(pg_catalog.||) E'\n');
+    EXECUTE pg_catalog.format('SELECT FROM %s WHERE (%s) LIMIT 0', source, filter OPERATOR(pg_catalog.||) E'\n');
+    RETURN pg_catalog.format('(%s)', filter OPERATOR(pg_catalog.||) E'\n');
+EXCEPTION
+    WHEN syntax_error_or_access_rule_violation THEN
+        RAISE EXCEPTION 'the filter is no condition over %: %', source, SQLERRM
+            USING ERRCODE = 'CD106', DETAIL = pg_catalog.concat('Filter: ', pg_catalog."left"(filter, 200)),
+                HINT = 'Write it as after WHERE, with the columns of the view; functions outside pg_catalog need their schema.';
+END
+$$;
+COMMENT ON FUNCTION cdp.check_filter(regclass, text) IS 'A SQL condition over a table or view in parentheses, when it is one; refuses what is not, or ends the statement it is put into';
+REVOKE ALL ON FUNCTION cdp.check_filter(regclass, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.check_filter(regclass, text) TO cdp_reader, cdp_writer, cdp_admin;
+
 CREATE FUNCTION cdp.rebuild(
     id text DEFAULT NULL,
     namespace text DEFAULT NULL
@@ -1545,7 +1572,6 @@ CREATE FUNCTION _cdp.segment_overlap(a text, b text, namespace text) RETURNS TAB
     AS 'MODULE_PATHNAME', 'cdp_segment_overlap';
 COMMENT ON FUNCTION _cdp.segment_overlap(text, text, text) IS 'How many people are in one of two segments only, and in both';
 REVOKE ALL ON FUNCTION _cdp.segment_overlap(text, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION _cdp.segment_overlap(text, text, text) TO cdp_reader, cdp_writer, cdp_admin;
 
 CREATE FUNCTION cdp.segment_overlap(
     a text,
@@ -1553,7 +1579,7 @@ CREATE FUNCTION cdp.segment_overlap(
     namespace text DEFAULT NULL
 ) RETURNS TABLE (members_a bigint, members_b bigint, only_a bigint, only_b bigint, "both" bigint, either bigint,
                  share_of_a numeric, share_of_b numeric)
-    LANGUAGE sql STABLE
+    LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     AS $$
         SELECT o.only_a OPERATOR(pg_catalog.+) o."both", o.only_b OPERATOR(pg_catalog.+) o."both", o.only_a, o.only_b, o."both",
@@ -1833,12 +1859,20 @@ DECLARE
     batch jsonb[];
     total bigint := 0;
 BEGIN
+    IF destination IS NOT NULL AND NOT EXISTS (SELECT FROM cdp.destinations AS d
+        WHERE d.namespace OPERATOR(pg_catalog.=) chosen AND d.key OPERATOR(pg_catalog.=) destination) THEN
+        RAISE EXCEPTION 'destination "%" does not exist', destination USING ERRCODE = 'CD104', HINT = 'cdp.destinations lists them.';
+    END IF;
+    IF until OPERATOR(pg_catalog.<=) since THEN
+        RAISE EXCEPTION 'until (%) is not after since (%)', until, since
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'No event can be in that time: give them the other way round.';
+    END IF;
     statement := pg_catalog.concat(
         'SELECT pg_catalog.array_agg(p.event ORDER BY p.place) FROM (',
         'SELECT pg_catalog.to_jsonb(e) AS event, pg_catalog.row_number() OVER (ORDER BY e."timestamp", e.event_id) OPERATOR(pg_catalog.-) 1 AS place',
         ' FROM cdp.events AS e WHERE e.namespace OPERATOR(pg_catalog.=) $1',
         ' AND (e."timestamp" OPERATOR(pg_catalog.>=) $2 OR $2 IS NULL) AND (e."timestamp" OPERATOR(pg_catalog.<) $3 OR $3 IS NULL)',
-        ' AND (', COALESCE(filter, 'true'), ')) AS p',
+        ' AND ', cdp.check_filter('cdp.events', filter), ') AS p',
         ' GROUP BY p.place OPERATOR(pg_catalog./) 1000 ORDER BY p.place OPERATOR(pg_catalog./) 1000');
     FOR batch IN EXECUTE statement USING chosen, since, until LOOP
         total := total OPERATOR(pg_catalog.+) cdp.replay_events(batch, destination, chosen);
@@ -1870,12 +1904,17 @@ CREATE FUNCTION cdp.retry_dead_letters(
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
+    own CONSTANT text := cdp.current_namespace(namespace);
     chosen bigint[];
 BEGIN
+    IF destination IS NOT NULL AND NOT EXISTS (SELECT FROM cdp.destinations AS d
+        WHERE d.namespace OPERATOR(pg_catalog.=) own AND d.key OPERATOR(pg_catalog.=) destination) THEN
+        RAISE EXCEPTION 'destination "%" does not exist', destination USING ERRCODE = 'CD104', HINT = 'cdp.destinations lists them.';
+    END IF;
     EXECUTE 'SELECT pg_catalog.array_agg(l.delivery_id) FROM cdp.dead_letters AS l'
         ' WHERE l.namespace OPERATOR(pg_catalog.=) $2'
-        ' AND (l.destination OPERATOR(pg_catalog.=) $1 OR $1 IS NULL) AND (' OPERATOR(pg_catalog.||) COALESCE(filter, 'true') OPERATOR(pg_catalog.||) ')'
-        INTO chosen USING destination, cdp.current_namespace(namespace);
+        ' AND (l.destination OPERATOR(pg_catalog.=) $1 OR $1 IS NULL) AND ' OPERATOR(pg_catalog.||) cdp.check_filter('cdp.dead_letters', COALESCE(filter, 'true'))
+        INTO chosen USING destination, own;
     RETURN cdp.retry_dead_letters(COALESCE(chosen, '{}'::bigint[]));
 END
 $$;
@@ -2337,6 +2376,19 @@ CREATE FUNCTION cdp.start_job(
 COMMENT ON FUNCTION cdp.start_job(text, text, jsonb, text) IS 'Starts a job in the background; the kind is needed once, unless the job is called like its kind; returns the id of the run';
 REVOKE ALL ON FUNCTION cdp.start_job(text, text, jsonb, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.start_job(text, text, jsonb, text) TO cdp_admin;
+
+CREATE FUNCTION cdp.score_all(
+    key text DEFAULT 'lead',
+    namespace text DEFAULT NULL
+) RETURNS bigint
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+        SELECT cdp.start_job('score_all ' OPERATOR(pg_catalog.||) key, 'score', pg_catalog.jsonb_build_object('score', key), namespace)
+    $$;
+COMMENT ON FUNCTION cdp.score_all(text, text) IS 'Scores everybody anew in the background; returns the id of the run';
+REVOKE ALL ON FUNCTION cdp.score_all(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.score_all(text, text) TO cdp_admin;
 
 CREATE FUNCTION cdp.stop_job(
     job text,

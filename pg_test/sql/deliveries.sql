@@ -68,3 +68,21 @@ SELECT destination, message_id, reason, attempts, request LIKE 'POST http://127.
 RESET client_min_messages;
 SELECT destination, filter FROM cdp.define_route('once', ARRAY['Twice'], 'event == "Twice" && total > 5');
 SELECT cdp.define_destination('twice', 'webhook', '{"urls": "http://127.0.0.1:9/", "concurency": 3}');
+
+-- What came of a message is sent after it; what time did before.
+SET client_min_messages = error;
+SELECT key FROM cdp.define_segment('quick', 'events.Rang.count_1h >= 1');
+SELECT key FROM cdp.define_destination('line', 'webhook', '{"url": "https://hooks.example.com/line"}');
+SELECT destination FROM cdp.define_route('line', '{Rang,Segment Entered,Segment Exited}');
+SET cdp.clock = '2026-05-01 10:00:00+00';
+SELECT status FROM cdp.track('ringer', 'Rang', message_id => 'r1');
+SET cdp.clock = '2026-05-01 12:00:00+00';
+SELECT status FROM cdp.track('ringer', 'Rang', message_id => 'r2');
+SELECT row_number() OVER (ORDER BY delivery_id) AS place, payload->>'event' AS event FROM cdp.deliveries WHERE destination = 'line' ORDER BY delivery_id;
+
+-- Transformations that are none, or return no object.
+CREATE FUNCTION public.five(jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT ''5''::jsonb';
+SELECT destination, transform FROM cdp.define_route('line', '{Rang}', transform => 'public.five(jsonb) returns jsonb');
+SELECT outcome, detail FROM cdp.try_route('line', '{"type": "track", "event": "Rang", "userId": "ringer"}', transform => 'public.five');
+SELECT cdp.define_route('line', '{Rang}', transform => '');
+SELECT cdp.define_route('line', '{Rang}', transform => 'pg_catalog.now; drop table x');

@@ -15,3 +15,14 @@ SELECT cdp.define_namespace('acme', timezone => 'Mars/Base');
 SET cdp.clock = 'yesterday';
 SELECT cdp.now();
 RESET cdp.clock;
+-- Documents that are nested too deep, identifiers that are too long.
+\set deep '(SELECT (repeat(\'{"not":\', 300) || \'{}\' || repeat(\'}\', 300))::jsonb)'
+SELECT cdp.define_audience('deep', :deep);
+SELECT cdp.define_score('deep', :deep);
+SELECT cdp.define_flag('deep', definition => :deep);
+SELECT cdp.define_experiment('deep', :deep);
+SELECT cdp.define_destination('deep', 'webhook', :deep);
+SELECT cdp.set_consent('u1', :deep);
+SELECT cdp.decide('u1', 'deep', :deep);
+SELECT cdp.suppress(repeat('x', 600));
+SELECT cdp.unsuppress('x', repeat('k', 600));

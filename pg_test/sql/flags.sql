@@ -108,3 +108,13 @@ SELECT cdp.define_flag('x', definition => '{"rollout": "all"}');
 SELECT cdp.define_flag('x', definition => '{"holdout": "quartr"}');
 SELECT cdp.define_flag('x', definition => '{"targets": {"on": ["u1"], "off": ["u1"]}}');
 SELECT cdp.define_flag('x', definition => '[]');
+
+-- A rule is explained like any other definition; so is an override of it.
+SELECT (cdp.define_flag('gate', 'events.Never.count == 0')).key;
+SELECT depth, expression, value FROM cdp.explain_decision('u1', 'gate');
+SELECT (cdp.set_override('u1', 'gate', 'off')).variant;
+SELECT depth, expression, value FROM cdp.explain_decision('u1', 'gate');
+SELECT cdp.define_flag('p', definition => '{"rollout": 100, "prerequisites": [{"flag": "gate", "variants": []}]}');
+SELECT cdp.define_flag('p', definition => '{"split": {}}');
+SELECT cdp.decide('u1', 'gate', '[]');
+SELECT message, hint FROM cdp.validate('traits.plan == "pro"', 'flag');

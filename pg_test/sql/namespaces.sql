@@ -82,3 +82,12 @@ SELECT cdp.track('u1', 'open', namespace => 'acme');
 SELECT name FROM cdp.define_namespace('acme');
 SELECT status FROM cdp.track('u1', 'open', message_id => 'm1', namespace => 'acme');
 SELECT cdp.evaluate('u1', 'events.open.count', namespace => 'acme');
+
+-- Rows for a namespace that does not exist wait for it; the others are taken.
+INSERT INTO cdp.inbox (user_id, event, message_id, namespace) VALUES ('early', 'Seen', 'e1', 'default'), ('early', 'Seen', 'e2', 'later'), (NULL, 'Seen', 'e3', 'later');
+SELECT code, field, reason, original::jsonb - 'receivedAt' - 'timestamp' AS original FROM cdp.quarantine ORDER BY quarantine_id;
+SELECT status, reason FROM cdp.requeue_quarantine('code = ''unknown_namespace''');
+SELECT (cdp.define_namespace('later')).name;
+SELECT message_id, status, reason FROM cdp.requeue_quarantine('code = ''unknown_namespace''');
+SELECT namespace, message_id FROM cdp.events WHERE user_id = 'early' ORDER BY 2;
+SELECT namespace, code FROM cdp.quarantine ORDER BY 1, 2;

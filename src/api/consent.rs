@@ -96,8 +96,8 @@ pub fn set_consent(call: &Call) -> Result<Returned> {
 
 fn required_preferences(call: &Call) -> Result<Preferences> {
     const SHAPE: &str = "Give categories with true or false: {\"marketing\": true, \"advertising\": false}.";
-    let text = call.jsonb(1).ok_or_else(|| Error::new("22004", "argument categories is null").hint(SHAPE))?;
-    let value = serde_json::from_str(&text).map_err(|error| crate::error::internal(error.to_string()))?;
+    let value = super::document(call, 1, "categories")?
+        .ok_or_else(|| Error::new("22004", "argument categories is null").hint(SHAPE))?;
     cdp_consent::preferences(&value).map_err(|error| Error::new("22023", error.to_string()).hint(SHAPE))
 }
 

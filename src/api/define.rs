@@ -48,11 +48,9 @@ pub fn define_segment(call: &Call) -> Result<Returned> {
 /// `cdp.define_audience(name, criteria, sync_to, namespace)`: the key is the slug of the name.
 pub fn define_audience(call: &Call) -> Result<Returned> {
     let name = required(call, 0, "name")?;
-    let criteria = call
-        .jsonb(1)
+    let json = super::document(call, 1, "criteria")?
         .ok_or_else(|| Error::new("22004", "argument criteria is null").hint("Give the criteria as JSON."))?;
     let sync_to = call.text_array(2).unwrap_or_default();
-    let json = serde_json::from_str(&criteria).map_err(|error| crate::error::internal(error.to_string()))?;
     let rule = cdp_expr::criteria(&json).map_err(|error| {
         let raised = Error::new(state::INVALID_EXPRESSION, error.message.clone()).detail(format!("At {}.", error.path));
         match error.hint {
@@ -70,7 +68,7 @@ pub fn define_audience(call: &Call) -> Result<Returned> {
                 key: &key,
                 name: Some(&name),
                 rule: SegmentRule::Criteria(&rule),
-                criteria: Some(&criteria),
+                criteria: Some(&json.to_string()),
                 description: None,
                 sync_to: &sync_to,
             },

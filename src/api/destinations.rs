@@ -14,10 +14,9 @@ use cdp_delivery::Duplicates;
 use serde_json::{Map, Value};
 
 fn json(call: &Call, index: usize, name: &str) -> Result<Value> {
-    let text = call.jsonb(index).ok_or_else(|| {
+    super::document(call, index, name)?.ok_or_else(|| {
         Error::new("22004", format!("argument {name} is null")).hint("Give a JSON object, {} if it is empty.")
-    })?;
-    serde_json::from_str(&text).map_err(|error| internal(error.to_string()))
+    })
 }
 
 /// `cdp.define_destination(key, kind, config, secrets, enabled, namespace)`

@@ -12,11 +12,10 @@ use crate::traits::define::check_key;
 /// `cdp.define_experiment(key, definition, description, namespace)`
 pub fn define_experiment(call: &Call) -> Result<Returned> {
     let key = check_key("experiment", call.text(0).as_deref())?;
-    let definition = call.jsonb(1).ok_or_else(|| {
+    let definition = super::document(call, 1, "definition")?.ok_or_else(|| {
         Error::new("22004", "argument definition is null")
             .hint("For example: '{\"flag\": \"paywall\", \"control\": \"off\", \"primary\": \"events.order.count\"}'.")
     })?;
-    let definition = serde_json::from_str(&definition).map_err(|error| internal(error.to_string()))?;
     Spi::connect(false, |spi| {
         let namespace = namespace(spi, call, 3)?;
         define::define_experiment(spi, &namespace, &key, &definition, call.text(2).as_deref())?;

@@ -16,9 +16,7 @@ use crate::traits::edges;
 /// `cdp.define_flag(key, rule, definition, description, namespace)`
 pub fn define_flag(call: &Call) -> Result<Returned> {
     let key = check_key("flag", call.text(0).as_deref())?;
-    let (rule, definition) = (call.text(1), call.jsonb(2));
-    let definition: Option<serde_json::Value> =
-        definition.map(|text| serde_json::from_str(&text)).transpose().map_err(|error| internal(error.to_string()))?;
+    let (rule, definition) = (call.text(1), super::document(call, 2, "definition")?);
     // `{"rule": "…"}` is a rule, written otherwise.
     let only_rule = definition.as_ref().and_then(serde_json::Value::as_object).filter(|members| members.len() == 1);
     let only_rule = only_rule.and_then(|members| members.get("rule")).and_then(serde_json::Value::as_str);
@@ -147,10 +145,20 @@ fn decision(answer: Answer) -> Vec<Field> {
     ]
 }
 
+/// What a call says of the person for itself alone.
+fn attributes(call: &Call, index: usize) -> Result<cdp_value::Value> {
+    match super::document(call, index, "context")? {
+        None => Ok(edges::properties_value(None)),
+        Some(json @ serde_json::Value::Object(_)) => Ok(cdp_value::Value::from_json(&json)),
+        Some(_) => Err(Error::new(state::INVALID_DEFINITION, "argument context must be an object")
+            .hint("For example '{\"country\": \"fr\"}', which conditions read as context.country.")),
+    }
+}
+
 /// `cdp.decide(id, flag, context, namespace)`
 pub fn decide(call: &Call) -> Result<Returned> {
     let (id, flag) = (required(call, 0, "id")?, required(call, 1, "flag")?);
-    let attributes = edges::properties_value(call.jsonb(2).as_deref());
+    let attributes = attributes(call, 2)?;
     Spi::connect(true, |spi| {
         let namespace = namespace(spi, call, 3)?;
         decisions::decide(spi, &namespace, &id, &flag, &attributes)
@@ -161,7 +169,7 @@ pub fn decide(call: &Call) -> Result<Returned> {
 /// `cdp.expose(id, flag, context, namespace)`
 pub fn expose(call: &Call) -> Result<Returned> {
     let (id, flag) = (required(call, 0, "id")?, required(call, 1, "flag")?);
-    let attributes = edges::properties_value(call.jsonb(2).as_deref());
+    let attributes = attributes(call, 2)?;
     Spi::connect(session::is_read_only(), |spi| {
         let namespace = namespace(spi, call, 3)?;
         decisions::exposure::expose(spi, &namespace, &id, &flag, &attributes)
@@ -172,7 +180,7 @@ pub fn expose(call: &Call) -> Result<Returned> {
 /// `cdp.decide_all(id, context, namespace)`
 pub fn decide_all(call: &Call) -> Result<Returned> {
     let id = required(call, 0, "id")?;
-    let attributes = edges::properties_value(call.jsonb(1).as_deref());
+    let attributes = attributes(call, 1)?;
     let answers = Spi::connect(true, |spi| {
         let namespace = namespace(spi, call, 2)?;
         decisions::decide_all(spi, &namespace, &id, &attributes)
@@ -188,7 +196,7 @@ pub fn decide_all(call: &Call) -> Result<Returned> {
 /// `cdp.explain_decision(id, flag, context, namespace)`
 pub fn explain_decision(call: &Call) -> Result<Returned> {
     let (id, flag) = (required(call, 0, "id")?, required(call, 1, "flag")?);
-    let attributes = edges::properties_value(call.jsonb(2).as_deref());
+    let attributes = attributes(call, 2)?;
     Spi::connect(true, |spi| {
         let namespace = namespace(spi, call, 3)?;
         decisions::explain::explain(spi, &namespace, &id, &flag, &attributes)

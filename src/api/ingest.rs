@@ -209,12 +209,13 @@ pub fn requeue_quarantine(call: &Call) -> Result<Returned> {
     let receipts = Spi::connect(false, |spi| {
         let namespace = namespace(spi, call, 1)?;
         let mut receipts = Vec::new();
-        for (original, received_at) in quarantine::take(spi, namespace.id, &ids)? {
-            let items = match cdp_message::parse_payload(&original, received_at, &ingest::limits(), false) {
+        for taken in quarantine::take(spi, namespace.id, &ids)? {
+            let items = match cdp_message::parse_payload(&taken.original, taken.received_at, &ingest::limits(), false) {
                 Ok(items) => items,
-                Err(error) => vec![Err(cdp_message::BadItem { error, original })],
+                Err(error) => vec![Err(cdp_message::BadItem { error, original: taken.original })],
             };
-            receipts.extend(ingest::ingest(spi, &namespace, items, ingest::Strictness::Quarantine, received_at)?);
+            let meant = taken.namespace.as_deref().unwrap_or(&namespace.name);
+            receipts.extend(ingest::ingest_into(spi, Some(meant), items, taken.received_at)?);
         }
         Ok(receipts)
     })?;

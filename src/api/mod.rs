@@ -28,6 +28,17 @@ fn namespace(spi: &Spi, call: &Call, index: usize) -> Result<Rc<Namespace>> {
     crate::namespaces::find(spi, call.text(index).as_deref())
 }
 
+/// A JSON argument as a tree; None when it is null.
+fn document(call: &Call, index: usize, name: &str) -> Result<Option<serde_json::Value>> {
+    let read = |text: String| {
+        serde_json::from_str(&text).map_err(|_| {
+            Error::new("CD013", format!("argument {name} is nested too deep"))
+                .hint("Objects and arrays may be nested up to 128 levels.")
+        })
+    };
+    call.jsonb(index).map(read).transpose()
+}
+
 /// An argument that has to be there.
 fn required(call: &Call, index: usize, name: &str) -> Result<String> {
     call.text(index).ok_or_else(|| Error::new("22004", format!("argument {name} is null")).hint("Give a value."))

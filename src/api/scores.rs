@@ -35,8 +35,7 @@ pub fn namespaces_with_default_score(_: &Call) -> Result<Returned> {
 /// `cdp.define_score(key, definition, namespace)`
 pub fn define_score(call: &Call) -> Result<Returned> {
     let key = check_key("score", call.text(0).as_deref())?;
-    let definition = call
-        .jsonb(1)
+    let definition = super::document(call, 1, "definition")?
         .ok_or_else(|| Error::new("22004", "argument definition is null").hint("Give the definition as JSON."))?;
     Spi::connect(false, |spi| {
         let namespace = namespace(spi, call, 2)?;

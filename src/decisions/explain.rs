@@ -11,38 +11,32 @@ use crate::pg::spi::Spi;
 use cdp_decision::{Decider, Step};
 use cdp_value::{Timestamp, Value};
 
-/// Rows (depth, expression, value, changes_at). A flag that is one rule is explained as the tree of that rule.
+/// Rows (depth, expression, value, changes_at): the answer, the steps to it, and the trees of the conditions asked.
 pub fn explain(spi: &Spi, namespace: &Namespace, id: &str, key: &str, attributes: &Value) -> Result<Vec<Vec<Field>>> {
     let mut asked = Asked::read(spi, namespace, id)?;
     let catalog = asked.catalog.clone();
     let flag = catalog.flags.get(key).ok_or_else(|| unknown_key("flag", key, catalog.flags.keys()))?;
     let question = asked.about(spi, id, &catalog.flags.with_prerequisites(flag), attributes)?;
     let decision = decided(&Decider::new(&question), flag)?;
-    let is_plain = flag.is_rule && question.context().is_some() && decision.steps.len() == 1;
     let mut rows = Vec::new();
     let mut changes_at: Option<Timestamp> = None;
     for step in &decision.steps {
         let changes = step_changes_at(step, flag, &question);
         changes_at = earliest(changes_at, changes);
-        if !is_plain {
-            rows.push(row(1, step.to_string(), step_value(step), changes));
-        }
+        rows.push(row(1, step.to_string(), step_value(step), changes));
         if let Step::Condition { rule, .. } = step {
             let condition = flag.conditions.get(*rule).and_then(Option::as_ref);
             if let Some((condition, context)) = condition.zip(question.context()) {
-                let depth = if is_plain { 0 } else { 2 };
-                rows.extend(explain::rows(&condition.expression, &catalog, context, depth));
+                rows.extend(explain::rows(&condition.expression, &catalog, context, 2));
             }
         }
     }
-    if !is_plain {
-        let answer = serde_json::json!({
-            "variant": decision.variant.name, "allow": decision.variant.allow, "reason": decision.reason.as_str(),
-        });
-        // The flag may be switched by time before anything that was looked at.
-        changes_at = earliest(changes_at, flag.flag.end.filter(|end| instant(&question) < *end));
-        rows.insert(0, row(0, format!("flag \"{key}\""), answer, changes_at));
-    }
+    let answer = serde_json::json!({
+        "variant": decision.variant.name, "allow": decision.variant.allow, "reason": decision.reason.as_str(),
+    });
+    // The flag may be switched by time before anything that was looked at.
+    changes_at = earliest(changes_at, flag.flag.end.filter(|end| instant(&question) < *end));
+    rows.insert(0, row(0, format!("flag \"{key}\""), answer, changes_at));
     question.check()?;
     Ok(rows)
 }

@@ -8,6 +8,7 @@ use crate::pg::clock;
 use crate::pg::datum::Param;
 use crate::pg::session;
 use crate::pg::spi::Spi;
+use crate::pg::transaction;
 use crate::traits::{catalog, define};
 use cdp_expr::{Expr, Kind};
 
@@ -213,9 +214,11 @@ pub fn transform(spi: &Spi, name: &str) -> Result<String> {
     const SHAPE: &str = "A transformation is a function of a schema that takes one jsonb and returns jsonb: \
                          transform => 'my_schema.my_function'.";
     let role = session::outer_role();
-    let name = name.trim().trim_end_matches("(jsonb)");
-    let found = spi
-        .query(
+    let name = name.trim();
+    let name = name.strip_suffix("returns jsonb").map_or(name, str::trim_end).trim_end_matches("(jsonb)");
+    // A text that is no name is told like one of no function.
+    let found = transaction::attempt(|| {
+        spi.query(
             "SELECT pg_catalog.format('%I.%I', n.nspname, p.proname),
                     p.prokind OPERATOR(pg_catalog.=) 'f' AND NOT p.proretset
                         AND p.prorettype OPERATOR(pg_catalog.=) 'pg_catalog.jsonb'::pg_catalog.regtype,
@@ -224,8 +227,9 @@ pub fn transform(spi: &Spi, name: &str) -> Result<String> {
              WHERE p.oid OPERATOR(pg_catalog.=) pg_catalog.to_regprocedure($1)::pg_catalog.oid",
             &[Param::Text(&format!("{name}(pg_catalog.jsonb)")), Param::Text(&role)],
         )?
-        .first(|row| Ok((row.text(0)?, row.bool(1)?, row.bool(2)?)))?;
-    match found {
+        .first(|row| Ok((row.text(0)?, row.bool(1)?, row.bool(2)?)))
+    });
+    match found.unwrap_or(None) {
         None => {
             Err(Error::new(state::INVALID_DEFINITION, format!("function {}(jsonb) does not exist", cut(name)))
                 .hint(SHAPE))

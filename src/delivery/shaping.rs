@@ -2,7 +2,7 @@
 //! function. Both are applied when the message is sent, so that a slow or failing function is nobody's
 //! problem but the message's, and a corrected one applies to what waits and to dead letters.
 
-use crate::error::{state, Error, Result};
+use crate::error::{cut, state, Error, Result};
 use crate::pg::datum::Param;
 use crate::pg::sandbox;
 use crate::pg::spi::Spi;
@@ -53,7 +53,10 @@ impl Shaped {
 
 /// Reads a mapping; all that is wrong with it is told.
 pub fn parse_mapping(text: &str) -> Result<Mapping> {
-    let value: Value = serde_json::from_str(text).map_err(|error| crate::error::internal(error.to_string()))?;
+    let value: Value = serde_json::from_str(text).map_err(|_| {
+        Error::new(state::INVALID_DEFINITION, "the mapping is nested too deep")
+            .hint("Objects and arrays may be nested up to 128 levels.")
+    })?;
     Mapping::parse(&value).map_err(|errors| {
         let detail: Vec<String> = errors.iter().map(ToString::to_string).collect();
         let error = Error::new(state::INVALID_DEFINITION, "the mapping is not valid").detail(detail.join("; "));
@@ -123,9 +126,16 @@ impl Transform {
         sandbox::as_role(&self.owner, LONGEST, || {
             spi.query_text(&sql, &[Param::JsonbArray(&texts)])?.map(|row| {
                 let Some(text) = row.optional_jsonb(0) else { return Ok(Shaped::Dropped("transformation")) };
-                serde_json::from_str(&text)
-                    .map(Shaped::Message)
-                    .map_err(|error| crate::error::internal(error.to_string()))
+                let value: Value =
+                    serde_json::from_str(&text).map_err(|error| crate::error::internal(error.to_string()))?;
+                Ok(match value {
+                    Value::Object(_) => Shaped::Message(value),
+                    _ => Shaped::Failed(format!(
+                        "the transformation {} returned no object: {}",
+                        self.function,
+                        cut(&text)
+                    )),
+                })
             })
         })
     }

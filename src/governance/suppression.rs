@@ -115,6 +115,13 @@ fn meant(spi: &Spi, namespace: &Namespace, id: &str, kind: Option<&str>) -> Resu
     if id.trim().is_empty() {
         return Err(Error::new("22023", "the id is empty").hint("Give any identifier of a person, or a profile id."));
     }
+    let longest = crate::ingest::limits().id_chars;
+    for (argument, text) in [("id", Some(id)), ("kind", kind)] {
+        if text.is_some_and(|text| text.chars().count() > longest) {
+            return Err(Error::new("CD008", format!("argument {argument} is longer than {longest} characters"))
+                .hint("No identifier that is taken is longer."));
+        }
+    }
     let mut meant = given(spi, namespace, id, kind)?;
     if let Some(profile_id) = resolve::find(spi, namespace, id, kind)? {
         let own = spi

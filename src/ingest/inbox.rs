@@ -1,10 +1,9 @@
 //! `cdp.inbox`: rows of INSERT and COPY are gathered and go through the pipeline in chunks, within the
 //! statement that brings them.
 
-use super::{ingest, limits, Incoming, Strictness};
+use super::{ingest_into, limits, Incoming};
 use crate::error::Result;
 use crate::guc;
-use crate::namespaces;
 use crate::pg::function::Call;
 use crate::pg::spi::Spi;
 use crate::pg::{clock, transaction};
@@ -87,8 +86,7 @@ pub fn flush() -> Result<()> {
             while let Some(row) = rows.next_if(|row| row.namespace == namespace_name) {
                 batch.push(row.incoming);
             }
-            let namespace = namespaces::find(spi, namespace_name.as_deref())?;
-            ingest(spi, &namespace, batch, Strictness::Quarantine, received_at)?;
+            ingest_into(spi, namespace_name.as_deref(), batch, received_at)?;
         }
         Ok(())
     })

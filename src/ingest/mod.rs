@@ -13,11 +13,11 @@ pub mod quarantine;
 pub mod stored;
 
 use crate::delivery::routes;
-use crate::error::Result;
+use crate::error::{state, Result};
 use crate::governance::{consent, suppression};
 use crate::guc;
 use crate::identity;
-use crate::namespaces::Namespace;
+use crate::namespaces::{self, Namespace};
 use crate::pg::spi::Spi;
 use crate::traits;
 use cdp_message::{BadItem, Limits, Message};
@@ -93,6 +93,23 @@ pub struct Arrived {
     pub message: Message,
     pub message_id: String,
     position: usize,
+}
+
+/// Takes a batch into the namespace of this name, else the session's. When there is none of the name, the messages wait
+/// in the quarantine of the session's own for one to be made.
+pub fn ingest_into(
+    spi: &Spi,
+    name: Option<&str>,
+    batch: Vec<Incoming>,
+    received_at: Timestamp,
+) -> Result<Vec<Receipt>> {
+    match (namespaces::find(spi, name), name) {
+        (Err(error), Some(name)) if error.code() == state::UNKNOWN_NAMESPACE => {
+            let own = namespaces::find(spi, None)?;
+            quarantine::misplaced(spi, own.id, name, batch, received_at)
+        }
+        (namespace, _) => ingest(spi, &*namespace?, batch, Strictness::Quarantine, received_at),
+    }
 }
 
 /// Takes a batch through all stages. A bad message goes to the quarantine and never sinks the others.

@@ -1,5 +1,7 @@
 //! Messages that cannot be taken: kept as they came, with the reason.
 
+use super::{Accepted, Incoming, Receipt, Status};
+use crate::delivery::routes;
 use crate::error::{cut, state, Error, Result};
 use crate::identity::kinds::MOST_KINDS;
 use crate::pg::datum::Param;
@@ -7,6 +9,8 @@ use crate::pg::spi::Spi;
 use cdp_identity::IdentityError;
 use cdp_message::MessageError;
 use cdp_value::Timestamp;
+use serde_json::Value;
+use uuid::Uuid;
 
 /// Why a message cannot be taken.
 #[derive(Clone)]
@@ -100,16 +104,77 @@ pub fn store(spi: &Spi, namespace_id: i32, received_at: Timestamp, rejected: &[&
     Ok(())
 }
 
-/// Takes messages out of quarantine, oldest first: each as it came, and when.
-pub fn take(spi: &Spi, namespace_id: i32, quarantine_ids: &[i64]) -> Result<Vec<(String, Timestamp)>> {
+/// The code of messages for a namespace that does not exist.
+const UNKNOWN_NAMESPACE: &str = "unknown_namespace";
+
+/// Quarantines messages for a namespace that does not exist; they keep its name.
+pub fn misplaced(
+    spi: &Spi,
+    namespace_id: i32,
+    name: &str,
+    batch: Vec<Incoming>,
+    received_at: Timestamp,
+) -> Result<Vec<Receipt>> {
+    let reason = Reason {
+        code: UNKNOWN_NAMESPACE,
+        sqlstate: state::UNKNOWN_NAMESPACE,
+        field: "namespace".to_string(),
+        value: cut(name),
+        message: format!("namespace \"{}\" does not exist", cut(name)),
+        hint: "Make it with cdp.define_namespace; then cdp.requeue_quarantine() takes the message.",
+    };
+    let receipt = |message_id| Receipt {
+        message_id,
+        profile_id: None,
+        status: Status::Quarantined,
+        reason: Some(reason.message.clone()),
+    };
+    let mut receipts = Vec::with_capacity(batch.len());
+    let mut rejected = Vec::with_capacity(batch.len());
+    for item in batch {
+        let (message_id, original) = match item {
+            Ok(message) => {
+                let message_id = message.message_id.clone().unwrap_or_else(|| Uuid::now_v7().to_string());
+                let original = Accepted { message, message_id: message_id.clone(), profile_id: 0 };
+                (Some(message_id), routes::payload(&original))
+            }
+            Err(bad) => (None, super::stored::json(&bad.original).unwrap_or(Value::String(bad.original))),
+        };
+        let mut original = original;
+        if let Value::Object(members) = &mut original {
+            members.insert("namespace".to_string(), Value::from(name));
+        }
+        receipts.push(receipt(message_id));
+        rejected.push(Rejected { reason: reason.clone(), original: original.to_string() });
+    }
+    store(spi, namespace_id, received_at, &rejected.iter().collect::<Vec<_>>())?;
+    Ok(receipts)
+}
+
+/// A message that was taken out of quarantine.
+pub struct Taken {
+    /// As it came.
+    pub original: String,
+    pub received_at: Timestamp,
+    /// The namespace that it is meant for, where that is not the one of the quarantine.
+    pub namespace: Option<String>,
+}
+
+/// Takes messages out of quarantine, oldest first.
+pub fn take(spi: &Spi, namespace_id: i32, quarantine_ids: &[i64]) -> Result<Vec<Taken>> {
     spi.query(
         "WITH taken AS (DELETE FROM _cdp.quarantine WHERE quarantine_id OPERATOR(pg_catalog.=) ANY (ARRAY( \
              SELECT q.quarantine_id FROM _cdp.quarantine AS q \
              WHERE q.namespace_id OPERATOR(pg_catalog.=) $1 AND q.quarantine_id OPERATOR(pg_catalog.=) ANY ($2) \
              ORDER BY q.quarantine_id FOR UPDATE SKIP LOCKED)) \
-         RETURNING quarantine_id, original, received_at) \
-         SELECT original, received_at FROM taken ORDER BY quarantine_id",
+         RETURNING quarantine_id, original, received_at, code) \
+         SELECT original, received_at, code FROM taken ORDER BY quarantine_id",
         &[Param::Int4(namespace_id), Param::Int8Array(quarantine_ids)],
     )?
-    .map(|row| Ok((row.text(0)?, row.timestamp(1)?)))
+    .map(|row| {
+        let original = row.text(0)?;
+        let meant = (row.text(2)? == UNKNOWN_NAMESPACE).then(|| super::stored::json(&original)).flatten();
+        let namespace = meant.and_then(|json| Some(json.get("namespace")?.as_str()?.to_string()));
+        Ok(Taken { original, received_at: row.timestamp(1)?, namespace })
+    })
 }

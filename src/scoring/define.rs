@@ -24,16 +24,14 @@ fn refused(error: ScoreError) -> Error {
 }
 
 /// Stores a score and has everybody scored.
-pub fn define(spi: &Spi, namespace: &Namespace, key: &str, text: &str) -> Result<()> {
-    let given: serde_json::Value =
-        serde_json::from_str(text).map_err(|error| crate::error::internal(error.to_string()))?;
+pub fn define(spi: &Spi, namespace: &Namespace, key: &str, given: &serde_json::Value) -> Result<()> {
     let known = define::lock(spi, namespace)?;
-    let mut model = cdp_score::Score::parse(&given).map_err(refused)?;
+    let mut model = cdp_score::Score::parse(given).map_err(refused)?;
     let warnings = model.resolve(key, &known.names(define::event_names(spi, namespace.id)?)).map_err(refused)?;
     for warning in &warnings {
         warn(warning, None);
     }
-    let definition = model.stored(&given).to_string();
+    let definition = model.stored(given).to_string();
     let now = clock::real();
     let store = |version: i32| {
         spi.execute(

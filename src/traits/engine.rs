@@ -82,12 +82,13 @@ pub fn fold_batch(
     }
 
     let mut changes = evaluate::advance(spi, &catalog, &calendar, &mut people.held, now)?;
+    let by_time = changes.len();
     let tasks = fold(&catalog, &calendar, &mut people, &events, &causes, now)?;
     {
         let mut held: Vec<&mut Person> = people.held.iter_mut().collect();
         changes.extend(evaluate::evaluate(spi, &catalog, &calendar, &mut held, &tasks)?);
     }
-    finish(spi, &catalog, namespace, &mut people.held, &changes, now)?;
+    keep(spi, &catalog, &mut people.held, &changes, now)?;
     let left = pending::Left {
         people: &people.others,
         events: &events,
@@ -95,8 +96,11 @@ pub fn fold_batch(
         causes: &causes,
     };
     pending::append(spi, namespace, &catalog, &calendar, &left)?;
+    // Destinations hear of a message before what came of it, and after what time alone did before.
+    let (earlier, later) = changes.split_at(by_time.min(changes.len()));
+    routes::send_changes(spi, &catalog, namespace, &people.held, earlier, now)?;
     routes::send_messages(spi, &catalog, &calendar, namespace, batch, &people.held, now, Occasion::Arrival)?;
-    Ok(())
+    routes::send_changes(spi, &catalog, namespace, &people.held, later, now)
 }
 
 /// The people of a batch: those whose rows this transaction holds, and those held by others.
@@ -271,10 +275,15 @@ pub fn finish(
     changes: &[Change],
     now: Timestamp,
 ) -> Result<()> {
+    keep(spi, catalog, people, changes, now)?;
+    routes::send_changes(spi, catalog, namespace, people, changes, now)
+}
+
+/// Writes people and what changed of them.
+fn keep(spi: &Spi, catalog: &Catalog, people: &mut [Person], changes: &[Change], now: Timestamp) -> Result<()> {
     timers::set(spi, people, now)?;
     person::save(spi, catalog, people, now)?;
-    transition::write(spi, catalog, changes)?;
-    routes::send_changes(spi, catalog, namespace, people, changes, now)
+    transition::write(spi, catalog, changes)
 }
 
 /// Makes a person be computed from the events alone. Values and memberships stay, so that only real differences

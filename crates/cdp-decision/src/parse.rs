@@ -199,7 +199,13 @@ fn prerequisites(root: &Place, key: &str) -> Result<Vec<Prerequisite>> {
                 variants.push(variant_name(&variant)?);
             }
             if let Some(several) = item.get("variants") {
-                for variant in several.items("variants as an array")? {
+                let several = several.items("variants as an array")?;
+                if several.is_empty() {
+                    return Err(item.error("the list of variants is empty").hint(
+                        "Name variants, or leave the list out: then any that is on will do.",
+                    ));
+                }
+                for variant in several {
                     variants.push(variant_name(&variant)?);
                 }
             }

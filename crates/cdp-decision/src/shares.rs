@@ -83,7 +83,7 @@ pub(crate) fn split_outcome(place: &Place, buckets: Option<Place>, flag: &Flag) 
         return Err(place
             .error(format!(
                 "the weights are {} together, not 100",
-                (total * 1e6).round() / 1e6
+                (total * 1e6).round() / 1e6 + 0.0
             ))
             .hint("Give weights in percent; they may have four decimal places."));
     }

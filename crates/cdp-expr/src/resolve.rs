@@ -8,6 +8,9 @@ use crate::references::{self, Definition};
 use crate::types::{type_of, Type};
 use cdp_value::Value;
 
+/// What other tools call the traits of a person.
+const PERSON: [&str; 5] = ["traits", "user", "person", "customer", "profile"];
+
 /// The definitions an expression can refer to.
 pub trait Catalog {
     /// The expression of a computed trait, if there is one of that key.
@@ -283,13 +286,20 @@ impl<'c> Resolver<'c> {
             }
             Expr::Name(name) => return self.bare_name(name).map(Some),
             Expr::Property(path) if !inside && self.kind != Kind::RouteFilter => {
+                // `traits.plan` and `user.plan`, as other tools write a trait of the person.
+                let meant = match path.as_slice() {
+                    [first, rest @ ..] if !rest.is_empty() && PERSON.contains(&first.as_str()) => {
+                        rest.join(".")
+                    }
+                    path => path.join("."),
+                };
                 let path = path.join(".");
                 return Err(ExprError::new(
                     1,
                     format!("{path} is a property of an event, and there is no event here"),
                 )
                 .hint(format!(
-                    "write profile.{path} for a trait of the person, or events.name[{path} …] for a property of an event"
+                    "write profile.{meant} for a trait of the person, or events.name[{path} …] for a property of an event"
                 )));
             }
             Expr::Property(_)

@@ -92,7 +92,11 @@ impl Default for ExtractionRules {
             property_path: None,
         };
         ExtractionRules {
-            keys: vec![from_trait("email"), from_trait("phone")],
+            keys: vec![
+                from_trait("email"),
+                from_trait("email_hash"),
+                from_trait("phone"),
+            ],
             device: true,
             id_chars: Limits::default().id_chars,
         }
