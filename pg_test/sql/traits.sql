@@ -31,3 +31,8 @@ SELECT key FROM cdp.trait_definitions ORDER BY key;
 SELECT * FROM cdp.validate('events.order.count_7d > 3 and', 'segment');
 SELECT * FROM cdp.validate('ltw > 3', 'segment');
 SELECT * FROM cdp.validate('events."Order Completed".sum_30d(total)');
+-- A trait that nobody sends is accepted, with a warning.
+SELECT status FROM cdp.identify('named', '{"plan": "pro"}');
+SELECT key FROM cdp.define_trait('unsent', 'profile.nothing_like_it == 1');
+SELECT key FROM cdp.define_trait('misspelt', 'profile.plann == "pro"');
+SELECT valid, message FROM cdp.validate('profile.nothing_like_it == 1');

@@ -421,17 +421,18 @@ impl<'c> Resolver<'c> {
         });
     }
 
-    /// Warns of a trait that nobody sent, if it looks like a mistake: not all names may be known.
+    /// Warns of a trait that nobody sent. Not all names may be known: those of the people seen last are.
     fn check_profile(&mut self, path: &[String]) {
         let Some(name) = path.first() else { return };
         let known = self.catalog.profile_names();
-        if known.contains(name) {
+        if known.is_empty() || known.contains(name) {
             return;
         }
-        if let Some(similar) = closest(name, known.iter().map(String::as_str)) {
-            self.warn(format!(
+        match closest(name, known.iter().map(String::as_str)) {
+            Some(similar) => self.warn(format!(
                 "no trait {name} has been sent yet; did you mean profile.{similar}?"
-            ));
+            )),
+            None => self.warn(format!("nobody has sent a trait {name} lately")),
         }
     }
 
