@@ -1,7 +1,7 @@
 # Every target does its own set-up and can be repeated. The work is in tools/, one script a job.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests build install demo demo-stop clean test test-all test-pure test-pg \
-        test-regress test-isolation test-integration test-docs lint pgspot coverage bench bench-quick
+.PHONY: help setup setup-tests build install demo demo-stop clean test test-all test-pure test-instructions \
+        test-pg test-regress test-isolation test-integration test-docs lint pgspot coverage bench bench-quick
 
 # The Postgres version of the single test tiers: make test-regress PG=17. FILTER picks tests by name.
 PG ?= 15
@@ -38,6 +38,8 @@ build: ## build for the private Postgres of the tests: make build PG=16
 
 test-pure: ## one tier: the crates that need no Postgres
 	@tools/tier.sh pure $(PG) $(FILTER)
+test-instructions: ## one tier: what the crates' hot paths cost in instructions, against budgets
+	@tools/tier.sh instructions $(PG) $(FILTER)
 test-pg: ## one tier: #[pg_test] functions inside a server
 	@tools/tier.sh pg $(PG) $(FILTER)
 test-regress: ## one tier: SQL files with expected output (UPDATE=1 accepts)

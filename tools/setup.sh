@@ -11,6 +11,14 @@ missing_packages() {
     done
 }
 
+# apt_install LOG PACKAGE...
+apt_install() (
+    exec >"$1" 2>&1 </dev/null
+    shift
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q &&
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@"
+)
+
 step 'packages'
 packages=(postgresql-15 postgresql-server-dev-15 clang libclang-dev gcc libc6-dev make pkg-config ca-certificates)
 # The tests' Postgres runs as another user than root, and cargo-pgrx goes through sudo for that.
@@ -30,16 +38,25 @@ if [ ${#missing[@]} -gt 0 ]; then
             "ask an administrator to run: apt-get install ${missing[*]}" "then run this again"
     fi
     log=$TOOLS_DIR/apt.log
-    {
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q &&
-            as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
-    } >"$log" 2>&1 </dev/null || {
+    apt_install "$log" "${missing[@]}" || {
         tail -20 "$log" >&2
         fail "apt-get could not install: ${missing[*]} (log: $log)" \
             "Postgres 15 comes with Debian 12; on another release use: make install PG_CONFIG=/path/to/pg_config"
     }
 else
     note 'all there'
+fi
+
+# One tier of the tests needs it, and says that it did not run where it cannot be had.
+if [ "${1:-}" = tests ] && [ "$(uname -m)" = x86_64 ] && ! command -v valgrind >/dev/null; then
+    step 'valgrind, which counts instructions'
+    log=$TOOLS_DIR/apt-valgrind.log
+    if apt_install "$log" valgrind; then
+        note "$(valgrind --version)"
+    else
+        tail -5 "$log" >&2
+        warn "valgrind could not be installed (log: $log): nobody will see a path that takes more instructions than before"
+    fi
 fi
 
 step 'Rust'

@@ -46,7 +46,7 @@ case $name in
     lint)
         need_server
         check 'rustfmt' cargo fmt --all --check
-        check 'clippy' cargo clippy --workspace --all-targets -- -D warnings
+        check 'clippy' cargo clippy --workspace --all-targets --features cdp-instructions/budgets -- -D warnings
         check 'unsafe only under src/pg, with its reason' "$ROOT/tools/check-unsafe.sh"
         check 'shell scripts parse' bash -c 'for script in tools/*.sh .ci/run; do bash -n "$script" || exit; done'
         ;;
@@ -55,6 +55,19 @@ case $name in
         for manifest in crates/*/Cargo.toml; do packages+=(-p "$(basename "$(dirname "$manifest")")"); done
         cargo test "${packages[@]}" ${filter:+"$filter"} </dev/null
         cargo test -p cdp-tests --lib ${filter:+"$filter"} </dev/null
+        ;;
+    instructions)
+        # Counts are for one architecture and one profile; callgrind makes them.
+        if [ "$(uname -m)" != x86_64 ]; then
+            echo "SKIPPED: the budgets of instructions are for x86_64, this is $(uname -m)"
+            exit
+        fi
+        command -v valgrind >/dev/null || "$ROOT/tools/setup.sh" tests
+        command -v valgrind >/dev/null || {
+            echo 'SKIPPED: valgrind is not there and could not be installed; the budgets of instructions were not looked at'
+            exit
+        }
+        cargo test -p cdp-instructions --features budgets --profile instructions ${filter:+"$filter"} </dev/null
         ;;
     install)
         need_server
@@ -77,6 +90,6 @@ case $name in
     regress | isolation | docs) harness "$name" "$filter" ;;
     integration) harness integration "$filter" ;;
     smoke) harness integration smoke:: ;;
-    *) fail "unknown tier $name" 'lint pure install pgspot pg regress isolation integration docs smoke' ;;
+    *) fail "unknown tier $name" 'lint pure instructions install pgspot pg regress isolation integration docs smoke' ;;
 esac
 [ "$failed_checks" = 0 ]
