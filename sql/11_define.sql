@@ -137,7 +137,7 @@ CREATE FUNCTION cdp.validate(
     LANGUAGE c STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_validate';
-COMMENT ON FUNCTION cdp.validate(text, text, text) IS 'Checks an expression of a trait, segment or flag without saving it';
+COMMENT ON FUNCTION cdp.validate(text, text, text) IS 'Checks an expression of a trait, segment, flag, route or score without saving it';
 REVOKE ALL ON FUNCTION cdp.validate(text, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.validate(text, text, text) TO cdp_reader;
 GRANT EXECUTE ON FUNCTION cdp.validate(text, text, text) TO cdp_writer;

@@ -150,10 +150,8 @@ DECLARE
     batch jsonb[];
     total bigint := 0;
 BEGIN
-    IF destination IS NOT NULL AND NOT EXISTS (SELECT FROM cdp.destinations AS d
-        WHERE d.namespace OPERATOR(pg_catalog.=) chosen AND d.key OPERATOR(pg_catalog.=) destination) THEN
-        RAISE EXCEPTION 'destination "%" does not exist', destination USING ERRCODE = 'CD104', HINT = 'cdp.destinations lists them.';
-    END IF;
+    -- That there is such a destination, and that it takes replays, is told even when no event is chosen.
+    PERFORM cdp.replay_events('{}', destination, chosen);
     IF until OPERATOR(pg_catalog.<=) since THEN
         RAISE EXCEPTION 'until (%) is not after since (%)', until, since
             USING ERRCODE = 'invalid_parameter_value', HINT = 'No event can be in that time: give them the other way round.';

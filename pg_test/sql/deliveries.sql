@@ -31,6 +31,15 @@ SELECT destination, message_id, status FROM cdp.deliveries WHERE destination = '
 -- Past events are sent again where routes want them, marked as replay.
 SELECT cdp.replay($$properties ->> 'total' = '24'$$, 'private');
 SELECT cdp.replay('true', since => '2100-01-01');
+\set VERBOSITY verbose
+SELECT cdp.replay('true', 'privat');
+-- A channel that people read takes none: to name it is an error, else it is left out.
+SELECT key FROM cdp.define_destination('people', 'slack', '{}', '{"webhook_url": "env:CDP_NO_SLACK"}', enabled => true);
+SELECT destination FROM cdp.define_route('people');
+SELECT cdp.replay('true', 'people', since => '2100-01-01');
+\set VERBOSITY default
+SELECT cdp.replay($$properties ->> 'total' = '24'$$) AS "without people";
+SELECT cdp.drop_route('people'), cdp.drop_destination('people');
 SELECT message_id, replay, payload -> 'context' AS context FROM cdp.deliveries WHERE destination = 'private' AND replay;
 
 -- Mapping and transformation, tried and applied.

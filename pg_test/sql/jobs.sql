@@ -26,6 +26,11 @@ SELECT cdp.start_job('rebuild', 'score');
 SELECT cdp.start_job('rebuild', parameters => '{"key": "x"}');
 SELECT cdp.start_job('replay', parameters => '{"since": "yesterday"}');
 SELECT cdp.start_job('mine', 'score', '{"scores": "lead"}');
+SELECT cdp.start_job('mine', 'score', '{"score": "leat"}');
+SELECT cdp.schedule('mine', '@daily', 'score', '{"score": "nothing like it"}');
+SELECT cdp.start_job('mine', 'replay', '{"destination": "nowhere"}');
+SELECT cdp.start_job('mine', 'replay', '{"filter": "evemt = 1"}');
+SELECT cdp.start_job('mine', 'replay', '{"since": "2026-01-02T00:00:00Z", "until": "2026-01-01T00:00:00Z"}');
 SELECT cdp.start_job(NULL);
 SELECT cdp.stop_job('nothing');
 SELECT cdp.schedule('rebuild');
@@ -52,7 +57,9 @@ SELECT cdp.unschedule('behavior_scoring'), cdp.unschedule('behavior_scoring'), c
 SELECT name, next_run_at FROM cdp.jobs WHERE cron IS NOT NULL ORDER BY name;
 
 -- A part that fails is tried again, later and later, and in the end the run is failed.
+SELECT key FROM cdp.define_score('nothing', '{"behavior": {"rules": [{"event": "x", "points": 1}]}}');
 SELECT cdp.start_job('broken', 'score', '{"score": "nothing"}') > 0 AS started;
+SELECT cdp.drop_score('nothing');
 SELECT cdp.run_due() >= 0 AS ran;
 SELECT state, error FROM cdp.jobs WHERE name = 'broken';
 SET cdp.clock = '2026-01-18 12:01:00+00';
@@ -75,6 +82,14 @@ SELECT cdp.start_job('again', 'replay', '{"filter": "user_id = ''old''", "until"
 SELECT key FROM cdp.pause_destination('hook');
 SELECT cdp.run_due() >= 0 AS ran;
 SELECT state, done, total, error FROM cdp.jobs WHERE name = 'again';
+-- An error of what the job calls is told as it was.
+SELECT cdp.start_job('later', 'replay', '{"filter": "(properties->>''n'')::int > 1 OR pg_catalog.length(user_id) / 0 = 1"}') > 0 AS started;
+SELECT cdp.start_job('gone', 'replay', '{"destination": "hook"}') > 0 AS started;
+UPDATE _cdp.destinations SET config = config || '{"accept_replays": false}' WHERE key = 'hook';
+SELECT cdp.run_due() >= 0 AS ran;
+SELECT job, level, message FROM cdp.job_log WHERE job IN ('later', 'gone') AND level = 'error' ORDER BY job;
+UPDATE _cdp.destinations SET config = config - 'accept_replays' WHERE key = 'hook';
+SELECT cdp.stop_job('later'), cdp.stop_job('gone');
 SELECT message_id, replay FROM cdp.deliveries ORDER BY message_id;
 
 -- Events that a namespace keeps no longer.

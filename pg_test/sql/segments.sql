@@ -18,6 +18,23 @@ SELECT cdp.run_due() > 0 AS done;
 SELECT at, what, key, old, new, cause FROM cdp.history('u1');
 
 SELECT key, rule FROM cdp.define_audience('High Value At Risk', '{"and": [{"trait": "ltv", "operator": ">", "value": 1000}, {"trait": "lastSeen", "operator": "<", "value": "30d"}, {"event": "subscription.cancelled", "window": "7d"}]}');
+
+-- A trait that an audience reads is a computed one as soon as there is one of that name.
+SELECT status FROM cdp.identify('rich', '{"ltv": 5000, "country": "DE"}', message_id => 'i1');
+SELECT key, rule, members FROM cdp.define_audience('Rich', '{"trait": "ltv", "operator": ">", "value": 1000}');
+SELECT key, members FROM cdp.define_segment('rich here', 'profile.ltv > 1000 && attribute("country") == "DE"');
+SELECT key FROM cdp.define_flag('concierge', 'attribute("ltv") > 1000');
+SELECT allow, reasons FROM cdp.decide('rich', 'concierge');
+SELECT key FROM cdp.define_trait('ltv', 'events.order.sum(total)');
+SELECT key, rule, members FROM cdp.segment_definitions WHERE key LIKE 'rich%' ORDER BY key;
+SELECT depth, expression, value FROM cdp.explain_segment('rich', 'rich');
+SELECT allow, reasons FROM cdp.decide('rich', 'concierge');
+SELECT status FROM cdp.track('u1', 'order', '{"total": 2000}', message_id => 'm3', "timestamp" => '2026-01-24 12:00:00+00');
+SELECT user_id FROM cdp.members('rich');
+SELECT allow, reasons FROM cdp.decide('u1', 'concierge');
+SELECT cdp.define_trait('country', 'if(segment("rich here"), "DE", "elsewhere")');
+SELECT cdp.drop_trait('ltv');
+
 SELECT members, profiles FROM cdp.preview('events.order.count >= 1');
 SELECT cdp.define_segment('a', 'segment("a")');
 SELECT cdp.define_segment('never', 'segment("activ")');

@@ -57,6 +57,7 @@ SELECT rule, members FROM cdp.define_segment('empty', 'profile.plan == "pro"');
 SELECT count(*) FROM cdp.segment_lists WHERE segment = 'empty';
 SELECT members FROM cdp.define_static_segment('empty', '{ann}');
 SELECT user_id FROM cdp.members('empty');
+SELECT rule, members FROM cdp.define_segment('empty', 'profile.plan == "pro"');
 
 -- What is refused.
 \set VERBOSITY verbose

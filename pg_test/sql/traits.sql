@@ -36,3 +36,8 @@ SELECT status FROM cdp.identify('named', '{"plan": "pro"}');
 SELECT key FROM cdp.define_trait('unsent', 'profile.nothing_like_it == 1');
 SELECT key FROM cdp.define_trait('misspelt', 'profile.plann == "pro"');
 SELECT valid, message FROM cdp.validate('profile.nothing_like_it == 1');
+SELECT * FROM cdp.validate('total > 100 && message.event == "Order Completed" && event != "x"', 'route');
+SELECT * FROM cdp.validate('total', 'route'), cdp.validate('message.event', 'segment') AS refused;
+SELECT * FROM cdp.validate('total +', 'route');
+SELECT * FROM cdp.validate('profile.employees * 2', 'score');
+SELECT * FROM cdp.validate('true', 'rote');

@@ -6,7 +6,8 @@ use crate::namespaces::Namespace;
 use crate::pg::datum::Param;
 use crate::pg::function::{Call, Field, Returned};
 use crate::pg::spi::Spi;
-use crate::traits::define::{self, check_key, Defined, ExprOrError, SegmentRequest, SegmentRule};
+use crate::traits::define::{self, check_key, Defined, SegmentRequest, SegmentRule};
+use cdp_expr::Kind;
 
 /// `cdp.define_trait(key, expression, description, namespace)`
 pub fn define_trait(call: &Call) -> Result<Returned> {
@@ -156,27 +157,29 @@ pub fn drop_segment(call: &Call) -> Result<Returned> {
     drop(call, Defined::Segment)
 }
 
+/// The kinds of `cdp.validate`: where an expression is going to stand.
+const VALIDATED: [(&str, Kind); 5] = [
+    ("trait", Kind::Trait),
+    ("segment", Kind::Segment),
+    ("flag", Kind::Flag),
+    ("route", Kind::RouteFilter),
+    ("score", Kind::Score),
+];
+
 /// `cdp.validate(expression, kind, namespace)`: what is wrong with an expression, as a row.
 pub fn validate(call: &Call) -> Result<Returned> {
     let text = required(call, 0, "expression")?;
     let kind = required(call, 1, "kind")?;
-    let what = match kind.as_str() {
-        "trait" => Defined::Trait,
-        "segment" => Defined::Segment,
-        "flag" => Defined::Flag,
-        other => {
-            return Err(crate::error::unknown_key(
-                "kind of expression",
-                other,
-                ["trait", "segment", "flag"].into_iter(),
-            )
-            .hint("One of trait, segment, flag."))
-        }
-    };
+    let (_, what) = VALIDATED.into_iter().find(|(name, _)| *name == kind).ok_or_else(|| {
+        let names = VALIDATED.map(|(name, _)| name);
+        crate::error::unknown_key("kind of expression", &kind, names.into_iter())
+            .hint(format!("One of {}.", names.join(", ")))
+    })?;
     let row = Spi::connect(true, |spi| {
         let namespace = namespace(spi, call, 2)?;
         let catalog = crate::traits::catalog::current(spi, &namespace)?;
-        match define::check(spi, &catalog, what, None, &text) {
+        let names = define::known_names(spi, &catalog)?;
+        match cdp_expr::check(&text, what, None, &names) {
             Ok(checked) => Ok(vec![
                 Field::Bool(true),
                 Field::Text(checked.result_type.to_string()),
@@ -184,7 +187,7 @@ pub fn validate(call: &Call) -> Result<Returned> {
                 Field::Null,
                 Field::Null,
             ]),
-            Err(ExprOrError::Expr(error)) => Ok(vec![
+            Err(error) => Ok(vec![
                 Field::Bool(false),
                 Field::Null,
                 Field::Text(error.message),
@@ -193,7 +196,6 @@ pub fn validate(call: &Call) -> Result<Returned> {
                     (!error.expected.is_empty()).then(|| format!("Expected {}.", error.expected.join(", ")))
                 })),
             ]),
-            Err(ExprOrError::Error(error)) => Err(error),
         }
     })?;
     Ok(Returned::Rows(vec![row]))

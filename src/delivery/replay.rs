@@ -3,7 +3,8 @@
 
 use super::destinations;
 use super::routes::{self, Occasion};
-use crate::error::{Error, Result};
+use super::targets::Definition;
+use crate::error::{state, Error, Result};
 use crate::ingest::Accepted;
 use crate::namespaces::Namespace;
 use crate::pg::clock;
@@ -18,14 +19,25 @@ use std::collections::BTreeSet;
 /// Sends events, given as rows of `cdp.events` in JSON, to one destination or to all that want them.
 /// Returns how many messages go out.
 pub fn replay(spi: &Spi, namespace: &Namespace, rows: &[Value], destination: Option<&str>) -> Result<usize> {
-    let destination_id =
-        destination.map(|key| destinations::find(spi, namespace, key)).transpose()?.map(|found| found.id);
+    let destination_id = destination.map(|key| find(spi, namespace, key)).transpose()?.map(|found| found.id);
     let catalog = catalog::current(spi, namespace)?;
     let calendar = catalog.calendar();
     let batch = rows.iter().map(accepted).collect::<Result<Vec<Accepted>>>()?;
     refuse_foreign(spi, namespace, &batch)?;
     let occasion = Occasion::Replay { destination_id };
     routes::send_messages(spi, &catalog, &calendar, namespace, &batch, &[], clock::now()?, occasion)
+}
+
+/// The destination of this key, which has to take replays.
+pub fn find(spi: &Spi, namespace: &Namespace, key: &str) -> Result<Definition> {
+    let found = destinations::find(spi, namespace, key)?;
+    let entry = cdp_delivery::destination(&found.kind).map(|destination| destination.catalogue());
+    if entry.is_some_and(|entry| !cdp_delivery::takes_replays(entry, &entry.config(&found.config))) {
+        return Err(Error::new(state::INVALID_DEFINITION, format!("destination \"{key}\" does not take replays"))
+            .detail("Channels that people read refuse them by default.")
+            .hint("To send them all the same, define it with \"accept_replays\": true in its configuration."));
+    }
+    Ok(found)
 }
 
 /// The rows come from the caller, and the people they name are looked up: they have to be of the namespace.

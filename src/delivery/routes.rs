@@ -41,6 +41,10 @@ pub struct Route {
     /// Whether the filter reads traits of the person, or of the person's group; set likewise.
     pub needs_profile: bool,
     pub needs_groups: bool,
+    /// Kinds of messages that the destination takes when they are sent again.
+    pub replays: &'static [MessageKind],
+    /// Names of which the filter leaves open whether they are computed traits; set likewise.
+    pub attributes: Vec<String>,
 }
 
 /// The event by which a route hears that a trait has another value.
@@ -94,14 +98,24 @@ pub fn load(spi: &Spi, namespace_id: i32) -> Result<Vec<Route>> {
             destination_id: row.i32(1)?,
             destination,
             requirement: gate::requirement(&kind, &config).with(&row.text_array(7)),
+            replays: replays(&kind, &config),
             kind,
             events: (!row.is_null(4)).then(|| row.text_array(4)),
             filter,
             aggregates: Vec::new(),
             needs_profile: false,
             needs_groups: false,
+            attributes: Vec::new(),
         })
     })
+}
+
+/// Kinds of messages that a destination takes when they are sent again.
+fn replays(kind: &str, config: &serde_json::Value) -> &'static [MessageKind] {
+    match cdp_delivery::destination(kind).map(|destination| destination.catalogue()) {
+        Some(entry) if cdp_delivery::takes_replays(entry, &entry.config(config)) => entry.sends,
+        _ => &[],
+    }
 }
 
 /// Refuses keys of destinations that do not exist.
@@ -242,17 +256,19 @@ pub fn send_messages(
     if catalog.routes.is_empty() {
         return Ok(0);
     }
-    let only = match occasion {
-        Occasion::Arrival => None,
-        Occasion::Replay { destination_id } => destination_id,
-    };
     let mut wanted: Vec<(&Accepted, &Route)> = Vec::new();
     for accepted in batch {
         let name = route_name(&accepted.message);
         let integrations = accepted.message.integrations.as_ref().map(cdp_message::Document::value);
         for route in &catalog.routes {
             // What no route names goes only to those that ask for everything; changes have their own way.
-            let is_meant = only.is_none_or(|destination_id| destination_id == route.destination_id);
+            let is_meant = match occasion {
+                Occasion::Arrival => true,
+                Occasion::Replay { destination_id } => {
+                    destination_id.is_none_or(|id| id == route.destination_id)
+                        && route.replays.contains(&kind_of(&accepted.message))
+                }
+            };
             if is_meant && route.wants(name) && is_allowed(integrations, route) {
                 wanted.push((accepted, route));
             }

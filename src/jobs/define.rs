@@ -1,6 +1,6 @@
 //! Starting, stopping and scheduling jobs.
 
-use super::kinds::{self, Kind};
+use super::kinds::{self, Job, Kind};
 use super::{log, queue, Queued};
 use crate::error::{cut, state, unknown_key, Error, Result};
 use crate::namespaces::Namespace;
@@ -165,7 +165,8 @@ fn completed(spi: &Spi, namespace: &Namespace, request: &Request) -> Result<Foun
     if let Some(parameters) = request.parameters {
         found.parameters = parameters.to_string();
     }
-    Kind::read(&found.kind, &crate::ingest::stored::json(&found.parameters).unwrap_or_default())?;
+    let kind = Kind::read(&found.kind, &crate::ingest::stored::json(&found.parameters).unwrap_or_default())?;
+    kind.check(spi, &Job { namespace, owner: &session::outer_role() })?;
     Ok(found)
 }
 

@@ -1,5 +1,6 @@
 //! What jobs do. Each kind says where it begins, how much there is, and does the part after a position.
 
+use crate::delivery::replay;
 use crate::error::{cut, state, unknown_key, Error, Result};
 use crate::namespaces::{retention, Namespace};
 use crate::pg::clock;
@@ -8,6 +9,7 @@ use crate::pg::sandbox;
 use crate::pg::spi::Spi;
 use crate::scoring::rescore;
 use crate::traits::backfill;
+use crate::traits::catalog;
 use crate::traits::evaluate::Cause;
 use crate::traits::person;
 use cdp_value::{Timestamp, DAY};
@@ -100,6 +102,42 @@ impl Kind {
         })
     }
 
+    /// Refuses what could only fail when it runs: a score or a destination that is not there, a time that is none, a
+    /// filter that is no condition.
+    pub fn check(&self, spi: &Spi, job: &Job) -> Result<()> {
+        match self {
+            Kind::Rebuild | Kind::Retention => Ok(()),
+            Kind::Score { key } => {
+                let catalog = catalog::current(spi, job.namespace)?;
+                if catalog.score_by_key(key).is_some() {
+                    return Ok(());
+                }
+                let known: Vec<&str> = catalog.scores.iter().map(|score| score.key.as_str()).collect();
+                let error = unknown_key("score", key, known.iter().copied());
+                Err(match (&error.hint, known.is_empty()) {
+                    (Some(_), _) => error,
+                    (None, true) => error.hint("There is none; cdp.define_score makes one."),
+                    (None, false) => error.hint(format!("There are: {}.", known.join(", "))),
+                })
+            }
+            Kind::Replay { filter, destination, since, until } => {
+                if let (Some(since), Some(until)) = (since, until) {
+                    if until <= since {
+                        return Err(wrong("\"until\" is not after \"since\"")
+                            .hint("No event can be in that time: give them the other way round."));
+                    }
+                }
+                if let Some(key) = destination {
+                    replay::find(spi, job.namespace, key)?;
+                }
+                let Some(filter) = filter else { return Ok(()) };
+                sandbox::as_role(job.owner, LONGEST, || {
+                    spi.query_text("SELECT cdp.check_filter('cdp.events', $1)", &[Param::Text(filter)]).map(|_| ())
+                })
+            }
+        }
+    }
+
     pub fn begin(&self, spi: &Spi, job: &Job) -> Result<Beginning> {
         let id = Param::Int4(job.namespace.id);
         match self {
@@ -162,7 +200,7 @@ impl Kind {
                 Ok(Part { next: last, done })
             }
             Kind::Replay { filter, destination, until, .. } => {
-                replay(spi, job, filter.as_deref(), destination.as_deref(), *until, position)
+                send_again(spi, job, filter.as_deref(), destination.as_deref(), *until, position)
             }
             Kind::Retention => {
                 let Some(before) = before(spi, job)? else { return Ok(Part { next: None, done: 0 }) };
@@ -192,7 +230,7 @@ fn people_between(spi: &Spi, job: &Job, after: i64, last: i64) -> Result<i64> {
 }
 
 /// Sends a day's events again, with the rights of the job's owner: the filter is SQL.
-fn replay(
+fn send_again(
     spi: &Spi,
     job: &Job,
     filter: Option<&str>,

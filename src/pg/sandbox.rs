@@ -1,8 +1,8 @@
 //! Running what a user wrote: with that user's rights, for a limited time, and without harm when it fails.
 
+use super::guard::caught;
 use super::session;
 use super::transaction::attempt;
-use super::worker::caught;
 use crate::error::{state, Error, Result};
 use pgrx::pg_sys;
 use std::ffi::CString;

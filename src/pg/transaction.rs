@@ -1,6 +1,6 @@
 //! What has to happen when a transaction or subtransaction ends.
 
-use super::worker::caught;
+use super::guard::caught;
 use crate::error::Result;
 use pgrx::pg_sys;
 use std::cell::Cell;

@@ -1,16 +1,14 @@
 //! Background workers: registering them, their entry points, and what their loops are made of.
 
+use super::guard::caught;
 use super::lock;
 use super::shared::{self, Ending, Place, Role, Seat};
 use super::spi::Spi;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use pgrx::bgworkers::{BackgroundWorkerBuilder, BackgroundWorkerStatus, BgWorkerStartTime, DynamicBackgroundWorker};
-use pgrx::pg_sys::panic::CaughtError;
 use pgrx::pg_sys::{self, Datum};
-use pgrx::PgTryBuilder;
 use std::collections::HashMap;
 use std::ffi::CStr;
-use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 /// Longest wait, so that a worker notices soon that its database is to be dropped.
@@ -257,28 +255,6 @@ fn abort() {
     if let Err(error) = aborted {
         pgrx::warning!("cdp: a transaction could not be aborted: {}", error.message);
     }
-}
-
-/// Runs `body`; Postgres' errors and panics become values.
-pub fn caught<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
-    PgTryBuilder::new(AssertUnwindSafe(body)).catch_others(|cause| Err(error(&cause))).execute()
-}
-
-fn error(cause: &CaughtError) -> Error {
-    let (CaughtError::PostgresError(report)
-    | CaughtError::ErrorReport(report)
-    | CaughtError::RustPanic { ereport: report, .. }) = cause;
-    let mut code = report.sql_error_code() as i32;
-    let mut sqlstate = [b'0'; 5];
-    for character in &mut sqlstate {
-        *character = (code & 0x3f) as u8 + b'0';
-        code >>= 6;
-    }
-    let mut error = Error::new("XX000", report.message());
-    error.sqlstate = sqlstate;
-    error.detail = report.detail().map(str::to_string);
-    error.hint = report.hint().map(str::to_string);
-    error
 }
 
 /// Waits until this process is woken, at most for `longest` and never longer than a second. Ends the

@@ -266,13 +266,9 @@ pub fn replace(spi: &Spi, namespace: &Namespace, key: &str, ids: &[String]) -> R
     look_again(spi, namespace, people)
 }
 
-/// Empties the list of a segment that gets a rule.
-pub fn clear(spi: &Spi, segment_id: i32) -> Result<()> {
-    spi.execute(
-        "DELETE FROM _cdp.segment_lists WHERE segment_id OPERATOR(pg_catalog.=) $1",
-        &[Param::Int4(segment_id)],
-    )?;
-    Ok(())
+/// Empties the list of a segment that gets a rule; returns how many entries it had.
+pub fn clear(spi: &Spi, segment_id: i32) -> Result<u64> {
+    spi.execute("DELETE FROM _cdp.segment_lists WHERE segment_id OPERATOR(pg_catalog.=) $1", &[Param::Int4(segment_id)])
 }
 
 /// The people that entries belong to now.

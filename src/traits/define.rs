@@ -3,7 +3,7 @@
 use super::catalog::{self, Catalog, Names, Slot};
 use super::{backfill, slots};
 use crate::decisions::experiments;
-use crate::error::{state, unknown_key, Error, Result};
+use crate::error::{cut, state, unknown_key, Error, Result};
 use crate::namespaces::Namespace;
 use crate::pg::clock;
 use crate::pg::datum::Param;
@@ -315,15 +315,40 @@ pub fn define_trait(spi: &Spi, namespace: &Namespace, key: &str, text: &str, des
         .map(|_| ())
     };
     match catalog.trait_by_key(key) {
-        Some(found) if found.definition.expression == checked.expr => write(found.definition.version),
-        _ => change(
-            spi,
-            namespace,
-            &catalog,
-            Some(New { what: Defined::Trait, key, expressions: std::slice::from_ref(&checked.expr) }),
-            None,
-            write,
-        ),
+        Some(found) if found.definition.written == checked.expr => write(found.definition.version),
+        found => {
+            if found.is_none() {
+                tell_readers(&catalog, key);
+            }
+            change(
+                spi,
+                namespace,
+                &catalog,
+                Some(New { what: Defined::Trait, key, expressions: std::slice::from_ref(&checked.expr) }),
+                None,
+                write,
+            )
+        }
+    }
+}
+
+/// Names the definitions that read what applications send by this name, and from now on the new computed trait.
+fn tell_readers(catalog: &Catalog, key: &str) {
+    let reads =
+        |definition: &&(&str, &str, &catalog::Definition)| definition.2.written.attribute_references().contains(&key);
+    let definitions = catalog.definitions().filter(|d| reads(&d)).map(|(what, user, _)| format!("{what} \"{user}\""));
+    let routes = catalog.routes.iter().filter(|route| route.attributes.iter().any(|name| name == key));
+    let mut readers: Vec<String> =
+        definitions.chain(routes.map(|route| format!("a route to \"{}\"", route.destination))).collect();
+    readers.dedup();
+    if !readers.is_empty() {
+        warn(
+            &format!(
+                "\"{key}\" is the computed trait from now on for those who read a trait of that name: {}",
+                readers.join(", ")
+            ),
+            Some(&format!("Where what applications send is meant, write profile.{key} in the rule.")),
+        );
     }
 }
 
@@ -376,7 +401,7 @@ pub fn define_segment(spi: &Spi, namespace: &Namespace, request: &SegmentRequest
         .map(|_| ())
     };
     match catalog.segment_by_key(request.key) {
-        Some(found) if found.definition.expression == checked.expr => {
+        Some(found) if found.definition.written == checked.expr => {
             write(found.definition.version)?;
             catalog::invalidate(spi)
         }
@@ -388,7 +413,13 @@ pub fn define_segment(spi: &Spi, namespace: &Namespace, request: &SegmentRequest
             None,
             |version| {
                 if let Some(found) = found.filter(|found| found.is_static) {
-                    lists::clear(spi, found.id)?;
+                    let listed = lists::clear(spi, found.id)?;
+                    if listed > 0 {
+                        warn(
+                            &format!("segment \"{}\" was a list, which is gone (entries: {listed})", request.key),
+                            Some("From now on its rule decides. To have both, give one of them another key."),
+                        );
+                    }
                 }
                 write(version)
             },
@@ -430,7 +461,16 @@ pub fn define_static_segment(
             write(found.definition.version)?;
             catalog::invalidate(spi)
         }
-        _ => change(spi, namespace, &catalog, Some(New { what: Defined::Segment, key, expressions: &[] }), None, write),
+        found => {
+            if let Some(found) = found {
+                let rule = cut(&cdp_expr::print(&found.definition.written));
+                warn(
+                    &format!("segment \"{key}\" had the rule {rule}: the rule is gone"),
+                    Some("From now on its list decides. To have both, give one of them another key."),
+                );
+            }
+            change(spi, namespace, &catalog, Some(New { what: Defined::Segment, key, expressions: &[] }), None, write)
+        }
     }
 }
 

@@ -237,6 +237,12 @@ pub fn take_secrets(entry: &CatalogueEntry, config: &mut Value) -> Map<String, V
     taken
 }
 
+/// Whether messages that are sent again by a replay are taken.
+pub fn takes_replays(entry: &CatalogueEntry, config: &Config) -> bool {
+    let given = config.given("accept_replays").and_then(Value::as_bool);
+    given.unwrap_or(entry.replays)
+}
+
 /// Why a message is not for this destination: its kind is not sent, or it is a replay that is
 /// not wanted.
 pub fn refuse(entry: &CatalogueEntry, config: &Config, message: &Message) -> Option<Outcome> {
@@ -247,10 +253,6 @@ pub fn refuse(entry: &CatalogueEntry, config: &Config, message: &Message) -> Opt
             message.kind.as_str()
         )));
     }
-    let replays = match config.given("accept_replays") {
-        Some(value) => value.as_bool().unwrap_or(entry.replays),
-        None => entry.replays,
-    };
-    (message.replay && !replays)
+    (message.replay && !takes_replays(entry, config))
         .then(|| Outcome::discard(format!("{} does not take replays", entry.name)))
 }

@@ -40,7 +40,8 @@ pub use client::{
 };
 pub use config::{ConfigError, Limits};
 pub use destination::{
-    take_secrets, test_outcome, CatalogueEntry, Category, Context, Destination, Duplicates,
+    take_secrets, takes_replays, test_outcome, CatalogueEntry, Category, Context, Destination,
+    Duplicates,
 };
 pub use destinations::{catalogue, destination};
 pub use driver::{Driver, Evidence, Job, JobResult, Readiness, Report};

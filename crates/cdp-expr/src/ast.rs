@@ -36,7 +36,8 @@ pub enum Expr {
     /// A bare name whose meaning the catalog decides: a trait, else a segment; a property of the
     /// message in filters.
     Name(String),
-    /// `attribute("x")`: the computed trait of that name if there is one, else `profile.x`.
+    /// `attribute("x")`: the computed trait of that name if there is one, else `profile.x`. Resolution leaves it
+    /// where there is none, so that one that is defined later is meant from then on ([`Expr::settled`]).
     Attribute(String),
     Trait(String),
     Segment(String),
@@ -315,7 +316,10 @@ impl Expr {
         }
     }
 
-    fn collect<'a, T: PartialEq>(&'a self, pick: impl Fn(&'a Expr) -> Option<T>) -> Vec<T> {
+    pub(crate) fn collect<'a, T: PartialEq>(
+        &'a self,
+        pick: impl Fn(&'a Expr) -> Option<T>,
+    ) -> Vec<T> {
         let mut found = Vec::new();
         self.walk(&mut |node| {
             if let Some(item) = pick(node) {

@@ -4,6 +4,7 @@ use crate::ast::{
     unit_length, Aggregate, ArithmeticOperator, Comparison, EventSource, Expr, Function, TextTest,
 };
 use crate::bucket;
+use crate::references::profile_path;
 use crate::time;
 use cdp_value::{AggregateFunction, AgoUnit, Decimal, Timestamp, Value};
 use std::borrow::Cow;
@@ -106,7 +107,9 @@ fn value<'e>(expr: &'e Expr, context: &dyn Context) -> Cow<'e, Value> {
     let owned = match expr {
         Expr::Literal(value) => return Cow::Borrowed(value),
         // Resolution leaves none of these behind.
-        Expr::Duration(_) | Expr::Name(_) | Expr::Attribute(_) => Value::Null,
+        Expr::Duration(_) | Expr::Name(_) => Value::Null,
+        // Settled before it is evaluated, unless there is no catalog.
+        Expr::Attribute(name) => context.profile(&profile_path(name)),
         Expr::List(items) => Value::Array(
             items
                 .iter()

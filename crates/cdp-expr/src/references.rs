@@ -82,7 +82,14 @@ pub(crate) fn cycle(
         }
         if let Some(expr) = definition.expression(catalog) {
             expr.walk(&mut |node| {
-                if let Some(found) = Definition::of(node, catalog) {
+                let own_attribute =
+                    matches!((node, own), (Expr::Attribute(a), Definition::Trait(b)) if a == b);
+                let found = match own_attribute {
+                    // It is going to be a trait.
+                    true => Some(own.clone()),
+                    false => Definition::of(node, catalog),
+                };
+                if let Some(found) = found {
                     if !reached.iter().any(|(known, _)| *known == found) {
                         reached.push((found, Some(next)));
                     }
@@ -172,7 +179,38 @@ fn inferred(
     type_of(expr, &parts, |_| Type::Any)
 }
 
+/// The path of a trait that the application sent, written as one name.
+pub(crate) fn profile_path(name: &str) -> Vec<String> {
+    name.split('.').map(str::to_string).collect()
+}
+
 impl Expr {
+    /// The same expression with every `attribute("x")` replaced by what it stands for now: the computed trait of
+    /// that key, otherwise the trait that the application sent.
+    pub fn settled(&self, catalog: &dyn Catalog) -> Expr {
+        if let Expr::Attribute(key) = self {
+            return match catalog.trait_expression(key) {
+                Some(_) => Expr::Trait(key.clone()),
+                None => Expr::Profile(profile_path(key)),
+            };
+        }
+        let parts: Vec<Expr> = (self.children().into_iter())
+            .map(|part| part.settled(catalog))
+            .collect();
+        match parts.is_empty() {
+            true => self.clone(),
+            false => self.with_children(parts),
+        }
+    }
+
+    /// Keys that this expression leaves open whether they are computed traits, each once.
+    pub fn attribute_references(&self) -> Vec<&str> {
+        self.collect(|node| match node {
+            Expr::Attribute(key) => Some(key.as_str()),
+            _ => None,
+        })
+    }
+
     /// The same expression with traits and segments, but not scores, replaced by their expressions, all the way
     /// down. A segment becomes `… == true`, so that it is a condition whatever its rule gives. A
     /// reference that is unknown, leads back to itself, or would make the expression too large
@@ -191,6 +229,9 @@ impl Expr {
                 (Some(of), Definition::Segment(_)) => as_condition(of.filled_in(catalog)),
                 (_, Definition::Score(_)) | (None, _) => self.clone(),
             };
+        }
+        if let Expr::Attribute(key) = self {
+            return Expr::Profile(profile_path(key));
         }
         let children = self.children();
         if children.is_empty() {

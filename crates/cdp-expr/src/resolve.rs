@@ -335,8 +335,12 @@ impl<'c> Resolver<'c> {
                 return if self.catalog.trait_expression(key).is_some() {
                     self.definition(Definition::Trait(key.clone())).map(Some)
                 } else {
-                    let path = key.split('.').map(str::to_string).collect();
-                    Ok(Some(Expr::Profile(path)))
+                    // It stays as it is written: a trait of this key may be defined later.
+                    if self.own.as_ref() == Some(&Definition::Trait(key.clone())) {
+                        return self.definition(Definition::Trait(key.clone())).map(Some);
+                    }
+                    self.check_profile(&references::profile_path(key));
+                    Ok(None)
                 };
             }
             Expr::Trait(key) => {

@@ -3,7 +3,7 @@
 
 mod support;
 
-use cdp_expr::{criteria, print, resolve, EmptyCatalog, Kind};
+use cdp_expr::{check, criteria, print, resolve, EmptyCatalog, Kind};
 use serde_json::{json, Value};
 use support::catalog;
 
@@ -24,7 +24,30 @@ fn high_value_at_risk() {
         format!("trait(\"ltv\") > 1000 && {rest}")
     );
     let sent = resolve(&expr, Kind::Segment, None, &EmptyCatalog).unwrap();
-    assert_eq!(print(&sent.expr), format!("profile.ltv > 1000 && {rest}"));
+    assert_eq!(print(&sent.expr), print(&expr), "a trait ltv may come");
+    for settled in [
+        sent.expr.settled(&EmptyCatalog),
+        sent.expr.inline(&EmptyCatalog),
+    ] {
+        assert_eq!(print(&settled), format!("profile.ltv > 1000 && {rest}"));
+    }
+    assert_eq!(sent.expr.settled(&catalog()), computed.expr);
+}
+
+#[test]
+fn a_trait_that_is_defined_later_is_no_way_around_a_cycle() {
+    let high = criteria(&json!({"trait": "ltv_later", "operator": ">", "value": 1})).unwrap();
+    let definitions = catalog().with_segment("high", &print(&high));
+    let refused = check(
+        "if(segment(\"high\"), 1, 0)",
+        Kind::Trait,
+        Some("ltv_later"),
+        &definitions,
+    );
+    assert_eq!(
+        refused.unwrap_err().message,
+        "definitions refer to each other in a cycle: ltv_later -> high -> ltv_later"
+    );
 }
 
 #[test]
@@ -184,7 +207,8 @@ fn a_key_with_dots_is_a_path_unless_it_is_a_trait() {
     let expr =
         criteria(&json!({"trait": "address.city", "operator": "==", "value": "Bonn"})).unwrap();
     let resolved = |catalog: &dyn cdp_expr::Catalog| {
-        print(&resolve(&expr, Kind::Segment, None, catalog).unwrap().expr)
+        let checked = resolve(&expr, Kind::Segment, None, catalog).unwrap();
+        print(&checked.expr.settled(catalog))
     };
     assert_eq!(resolved(&EmptyCatalog), "profile.address.city == \"Bonn\"");
     let definitions = catalog().with_trait("address.city", "profile.city");

@@ -132,7 +132,9 @@ pub fn users(spi: &Spi, namespace: &Namespace, catalog: &Catalog, what: Defined,
     for (name, definition) in definitions(spi, namespace)? {
         let stored = stored(catalog, name, &definition)?;
         let uses = |expression: &Expr| match what {
-            Defined::Trait => expression.trait_references().contains(&key),
+            Defined::Trait => {
+                expression.trait_references().contains(&key) || expression.attribute_references().contains(&key)
+            }
             Defined::Segment => expression.segment_references().contains(&key),
             Defined::Score => expression.score_references().contains(&key),
             Defined::Flag => false,

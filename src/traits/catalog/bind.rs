@@ -8,8 +8,9 @@ use std::collections::BTreeSet;
 
 impl Catalog {
     /// Finds what the evaluation of an expression needs.
-    pub(super) fn bind(&self, names: &Names, version: i32, expression: Expr) -> Result<Definition> {
-        let inlined = expression.inline(names);
+    pub(super) fn bind(&self, names: &Names, version: i32, written: Expr) -> Result<Definition> {
+        let expression = written.settled(names);
+        let inlined = written.inline(names);
         let parts = names.with_scores(&inlined);
         let mut aggregates = Vec::new();
         for aggregate in parts.iter().flat_map(Expr::aggregates) {
@@ -27,6 +28,7 @@ impl Catalog {
         let needs_seen = parts.iter().any(Expr::uses_first_or_last_seen);
         Ok(Definition {
             version,
+            written,
             expression,
             inlined,
             aggregates,

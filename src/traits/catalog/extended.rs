@@ -40,12 +40,12 @@ impl Catalog {
             catalog.add_slot(slot, std::iter::once(aggregate.clone()));
         }
         for found in &self.traits {
-            let definition = catalog.bind(&names, found.definition.version, found.definition.expression.clone())?;
+            let definition = catalog.bind(&names, found.definition.version, found.definition.written.clone())?;
             let (id, key) = (found.id, found.key.clone());
             catalog.traits.push(Trait { id, key, is_timely: found.is_timely, definition });
         }
         for found in &self.segments {
-            let definition = catalog.bind(&names, found.definition.version, found.definition.expression.clone())?;
+            let definition = catalog.bind(&names, found.definition.version, found.definition.written.clone())?;
             catalog.segments.push(Segment {
                 id: found.id,
                 key: found.key.clone(),
@@ -56,7 +56,7 @@ impl Catalog {
             });
         }
         for found in &self.scores {
-            let definition = catalog.bind(&names, found.definition.version, found.definition.expression.clone())?;
+            let definition = catalog.bind(&names, found.definition.version, found.definition.written.clone())?;
             let (id, key, model) = (found.id, found.key.clone(), found.model.clone());
             let rules = catalog.bind_rules(&names, found.definition.version, &model)?;
             catalog.scores.push(Score { id, key, model, rules, definition });

@@ -154,7 +154,8 @@ pub(super) fn load(spi: &Spi, namespace_id: i32) -> Result<Catalog> {
     }
     for index in 0..catalog.routes.len() {
         let filter = catalog.routes.get(index).and_then(|route| route.filter.clone());
-        if let Some(filter) = filter {
+        if let Some(written) = filter {
+            let filter = written.settled(&names);
             // While a route is being defined its slots are not there yet.
             let parts = names.with_scores(&filter.inline(&names));
             let aggregates = parts.iter().flat_map(Expr::aggregates);
@@ -163,6 +164,8 @@ pub(super) fn load(spi: &Spi, namespace_id: i32) -> Result<Catalog> {
                 route.aggregates = aggregates;
                 route.needs_profile = parts.iter().any(|part| !part.profile_references().is_empty());
                 route.needs_groups = parts.iter().any(Expr::uses_group);
+                route.attributes = written.attribute_references().into_iter().map(str::to_string).collect();
+                route.filter = Some(filter);
             }
         }
     }

@@ -42,6 +42,9 @@ pub struct Segment {
 pub struct Definition {
     /// Definition version at which it was made or last changed.
     pub version: i32,
+    /// As it was defined; may leave open whether a name is a computed trait.
+    pub written: Expr,
+    /// With every such name settled: what is evaluated and explained.
     pub expression: Expr,
     /// Traits and segments replaced by their expressions: decides when time alone changes it.
     pub inlined: Expr,
@@ -249,13 +252,13 @@ impl Catalog {
     /// The names of all definitions, for checking a new one.
     pub fn names(&self, events: Vec<String>) -> Names {
         Names {
-            traits: self.traits.iter().map(|t| (t.key.clone(), t.definition.expression.clone())).collect(),
+            traits: self.traits.iter().map(|t| (t.key.clone(), t.definition.written.clone())).collect(),
             segments: self
                 .segments
                 .iter()
-                .map(|s| (s.key.clone(), (!s.is_static).then(|| s.definition.expression.clone())))
+                .map(|s| (s.key.clone(), (!s.is_static).then(|| s.definition.written.clone())))
                 .collect(),
-            scores: self.scores.iter().map(|s| (s.key.clone(), s.definition.expression.clone())).collect(),
+            scores: self.scores.iter().map(|s| (s.key.clone(), s.definition.written.clone())).collect(),
             events,
             profile: Vec::new(),
         }
