@@ -118,8 +118,8 @@ fn not_an_identifier(id: &str, identifier: &str, owner: Option<&Match>) -> Error
     error.hint("cdp.explain_identity(id) lists the identifiers of a person and how they came to be the person's.")
 }
 
-/// An event that may be of either person.
-struct Shared {
+/// An event, where it is stored.
+struct Stored {
     profile_id: i64,
     event_name_id: i32,
     ts: Timestamp,
@@ -139,15 +139,13 @@ fn part(spi: &Spi, namespace: &Namespace, person: &Person, request: &Request, no
                 .hint("cdp.explain_identity(id) lists the identifiers of a person.")
         })?;
 
-    let owner = |event: &Shared| split.side_of(&kinds.rules, event.profile_id, &event.identifiers);
-    let (of_apart, of_kept): (Vec<&Shared>, Vec<&Shared>) = events
-        .iter()
-        .filter(|event| split.shared.contains(&event.profile_id))
-        .partition(|event| owner(event) == Side::Apart);
+    let owner = |event: &Stored| split.side_of(&kinds.rules, event.profile_id, &event.identifiers);
+    let (of_apart, of_kept): (Vec<&Stored>, Vec<&Stored>) =
+        events.iter().partition(|event| owner(event) == Side::Apart);
     // What lies with a profile of its own person stays there.
-    let moving: Vec<&Shared> =
+    let moving: Vec<&Stored> =
         of_apart.iter().copied().filter(|event| !split.profiles.contains(&event.profile_id)).collect();
-    let staying: Vec<&Shared> =
+    let staying: Vec<&Stored> =
         of_kept.into_iter().filter(|event| split.profiles.contains(&event.profile_id)).collect();
     let first_seen = of_apart.iter().map(|e| e.received_at).min().unwrap_or(now);
     let apart = restore_profile(spi, namespace, person, &told, &split, first_seen)?;
@@ -218,7 +216,7 @@ impl Told {
     }
 
     /// Reads all messages of the person; notes those that linked and merged, and returns all of them.
-    fn read_messages(&mut self, spi: &Spi, kinds: &Kinds, profile_ids: &[i64]) -> Result<Vec<Shared>> {
+    fn read_messages(&mut self, spi: &Spi, kinds: &Kinds, profile_ids: &[i64]) -> Result<Vec<Stored>> {
         /// Rows of events held in memory at a time.
         const FETCH: i64 = 10_000;
         let wanted: HashSet<&str> =
@@ -248,7 +246,7 @@ impl Told {
                         });
                     }
                 }
-                let event = Shared {
+                let event = Stored {
                     profile_id: row.i64(0)?,
                     event_name_id: row.i32(1)?,
                     ts: row.timestamp(2)?,
@@ -362,7 +360,7 @@ fn move_identifiers(spi: &Spi, namespace: &Namespace, told: &Told, split: &Split
     Ok(())
 }
 
-fn move_events(spi: &Spi, moving: &[&Shared], profile_id: i64) -> Result<()> {
+fn move_events(spi: &Spi, moving: &[&Stored], profile_id: i64) -> Result<()> {
     /// Events moved by one statement.
     const CHUNK: usize = 10_000;
     for chunk in moving.chunks(CHUNK) {

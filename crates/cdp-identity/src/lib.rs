@@ -11,6 +11,7 @@ mod resolve;
 mod rules;
 mod snapshot;
 mod split;
+mod tree;
 
 pub use blocked::{BlockedPattern, BlockedValues, PatternError};
 pub use plan::{

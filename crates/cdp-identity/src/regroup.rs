@@ -8,6 +8,7 @@
 use crate::plan::MessageIdentifier;
 use crate::rules::{KindId, Rules};
 use crate::split::{most_trusted, History, PastMerge, Side};
+use crate::tree::{Moment, Tree};
 use std::collections::{BTreeSet, HashMap};
 
 /// The history of both people.
@@ -46,26 +47,26 @@ impl Sides<'_> {
     }
 }
 
-pub(crate) fn regroup(rules: &Rules, history: &History, sides: &Sides) -> Regrouped {
-    let mut retelling = Retelling::new(rules, history, sides);
-    let mut happened: Vec<(Option<usize>, Happened)> = history
+pub(crate) fn regroup(rules: &Rules, history: &History, tree: &Tree, sides: &Sides) -> Regrouped {
+    let mut retelling = Retelling::new(rules, history, tree, sides);
+    let mut happened: Vec<(Option<Moment>, Happened)> = history
         .merges
         .iter()
-        .map(|merge| (merge.message, Happened::Merge(merge)))
+        .map(|merge| (tree.moment(merge.absorbed), Happened::Merge(merge)))
         .chain(
             history
                 .identifiers
                 .iter()
                 .enumerate()
-                .map(|(position, own)| (own.message, Happened::Link(position))),
+                .map(|(position, own)| (own.message.map(Moment::of), Happened::Link(position))),
         )
         .collect();
     // What is not known to have come later was there from the start.
-    happened.sort_by_key(|(message, _)| *message);
-    for (message, what) in happened {
+    happened.sort_by_key(|(moment, _)| *moment);
+    for (_, what) in happened {
         match what {
             Happened::Merge(merge) => retelling.merge(merge),
-            Happened::Link(position) => retelling.link(position, message),
+            Happened::Link(position) => retelling.link(position),
         }
     }
     retelling.finish()
@@ -79,17 +80,22 @@ enum Happened<'a> {
 struct Retelling<'a> {
     rules: &'a Rules,
     history: &'a History,
+    /// The profiles as they came together.
+    tree: &'a Tree,
     sides: &'a Sides<'a>,
     positions: HashMap<KindId, HashMap<&'a str, usize>>,
-    /// The profile that each absorbed one had gone into.
-    before: HashMap<i64, i64>,
-    /// The same as it is now, and the message that did it.
+    /// The profile that each absorbed one goes into now, and the message that did it.
     parents: HashMap<i64, (i64, Option<usize>)>,
     origins: Vec<Option<i64>>,
 }
 
 impl<'a> Retelling<'a> {
-    fn new(rules: &'a Rules, history: &'a History, sides: &'a Sides) -> Retelling<'a> {
+    fn new(
+        rules: &'a Rules,
+        history: &'a History,
+        tree: &'a Tree,
+        sides: &'a Sides,
+    ) -> Retelling<'a> {
         let mut positions: HashMap<KindId, HashMap<&str, usize>> = HashMap::new();
         for (position, own) in history.identifiers.iter().enumerate() {
             positions
@@ -103,13 +109,9 @@ impl<'a> Retelling<'a> {
         Retelling {
             rules,
             history,
+            tree,
             sides,
             positions,
-            before: history
-                .merges
-                .iter()
-                .map(|merge| (merge.absorbed, merge.survivor))
-                .collect(),
             parents: HashMap::new(),
             origins: history
                 .identifiers
@@ -127,7 +129,7 @@ impl<'a> Retelling<'a> {
             return;
         }
         let other = self.known_by(merge.message, side, |origin| {
-            !self.was_below(origin, merge.absorbed)
+            !self.tree.is_below(origin, merge.absorbed)
         });
         if let Some(other) = other {
             self.unite(merge.absorbed, other, merge.message);
@@ -143,15 +145,16 @@ impl<'a> Retelling<'a> {
         }
     }
 
-    fn link(&mut self, position: usize, message: Option<usize>) {
+    fn link(&mut self, position: usize) {
         let Some(side) = self.sides.identifiers.get(position).copied() else {
             return;
         };
         if self.origins.get(position).copied().flatten().is_some() {
             return;
         }
+        let own = self.history.identifiers.get(position);
         let origin = self
-            .known_by(message, side, |_| true)
+            .known_by(own.and_then(|own| own.message), side, |_| true)
             .map(|origin| self.top(origin))
             .or_else(|| self.sides.root(side, self.history));
         if let Some(slot) = self.origins.get_mut(position) {
@@ -198,22 +201,6 @@ impl<'a> Retelling<'a> {
         let is_own = self.sides.identifiers.get(position) == Some(&side);
         let origin = self.origins.get(position).copied().flatten()?;
         (is_earlier && is_own).then_some(origin)
-    }
-
-    /// Whether a profile had gone into another one, directly or not, or is that one.
-    fn was_below(&self, profile: i64, other: i64) -> bool {
-        let mut current = profile;
-        // A damaged table must not make this go round for ever.
-        for _ in 0..=self.before.len() {
-            if current == other {
-                return true;
-            }
-            match self.before.get(&current) {
-                Some(parent) => current = *parent,
-                None => return false,
-            }
-        }
-        false
     }
 
     fn top(&self, profile: i64) -> i64 {
@@ -277,9 +264,10 @@ impl<'a> Retelling<'a> {
 
     /// The message since which two profiles were one, as it was: the last on the way between them.
     fn together(&self, a: i64, b: i64) -> Option<usize> {
+        let (above_a, above_b) = (self.tree.path(a), self.tree.path(b));
         let edges =
             self.history.merges.iter().filter(|merge| {
-                self.was_below(a, merge.absorbed) != self.was_below(b, merge.absorbed)
+                above_a.contains(&merge.absorbed) != above_b.contains(&merge.absorbed)
             });
         edges.filter_map(|merge| merge.message).max()
     }

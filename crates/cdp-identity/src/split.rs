@@ -8,7 +8,8 @@
 use crate::plan::MessageIdentifier;
 use crate::regroup::{regroup, Sides};
 use crate::rules::{KindId, Rules};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use crate::tree::{Moment, Tree};
+use std::collections::{BTreeSet, HashMap};
 
 /// An identifier of the person.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,23 +89,19 @@ pub struct Split {
     pub identifiers: Vec<Side>,
     /// The side of the part that was to be split off.
     pub part: Side,
-    /// Profiles whose messages may be of either; those of all others go with their profile.
-    pub shared: BTreeSet<i64>,
     owners: HashMap<KindId, HashMap<String, Side>>,
 }
 
 impl Split {
     /// Whose a message is that is stored under a profile: by its most trusted identifier that is
-    /// one of theirs, else of whoever has the profile.
+    /// one of theirs, else of whoever has the profile. Earlier splits may have left it with a profile
+    /// that has moved to the other side since.
     pub fn side_of(&self, rules: &Rules, profile: i64, identifiers: &[MessageIdentifier]) -> Side {
         let by_profile = if self.profiles.contains(&profile) {
             Side::Apart
         } else {
             Side::Kept
         };
-        if !self.shared.contains(&profile) {
-            return by_profile;
-        }
         let side = |i: &MessageIdentifier| self.owners.get(&i.kind)?.get(&i.value).copied();
         most_trusted(rules, identifiers, side).unwrap_or(by_profile)
     }
@@ -177,11 +174,11 @@ pub fn split(
         let child = tree
             .child_towards(part_node, rest_node)
             .unwrap_or(rest_node);
-        match (linked(history, part), tree.message(child)) {
-            (Some(linked), Some(merged)) if linked >= merged => Mistake {
+        match (linked(history, part), tree.moment(child)) {
+            (Some(linked), Some(merged)) if Moment::of(linked) >= merged => Mistake {
                 undone: None,
                 within: part_node,
-                met: Some(linked),
+                met: Some(Moment::of(linked)),
                 part: Half::Far,
             },
             _ => Mistake::merge(&tree, child, Half::Near),
@@ -206,8 +203,8 @@ struct Mistake {
     undone: Option<i64>,
     /// The profile that absorbed it, or that the identifier was linked to.
     within: i64,
-    /// The message that did it; None when that is not known, or made both at once.
-    met: Option<usize>,
+    /// When it happened; None when that is not known, or when it made both at once.
+    met: Option<Moment>,
     /// Whether the part was in the profile before, or came to it.
     part: Half,
 }
@@ -217,7 +214,7 @@ impl Mistake {
         Mistake {
             undone: Some(undone),
             within: tree.parent(undone).unwrap_or(tree.root),
-            met: tree.message(undone),
+            met: tree.moment(undone),
             part,
         }
     }
@@ -232,7 +229,7 @@ impl Mistake {
         Mistake {
             undone: None,
             within,
-            met,
+            met: met.map(Moment::of),
             part,
         }
     }
@@ -272,74 +269,6 @@ fn linked(history: &History, part: &Part) -> Option<usize> {
     let own = history.identifiers.iter();
     own.filter(|i| i.kind == *kind && i.value == *value)
         .find_map(|i| i.message)
-}
-
-/// The merges as a tree: each absorbed profile below the one it went into.
-struct Tree {
-    merges: BTreeMap<i64, PastMerge>,
-    origins: HashMap<KindId, HashMap<String, i64>>,
-    root: i64,
-}
-
-impl Tree {
-    fn new(history: &History) -> Tree {
-        let mut origins: HashMap<KindId, HashMap<String, i64>> = HashMap::new();
-        for identifier in &history.identifiers {
-            origins
-                .entry(identifier.kind)
-                .or_default()
-                .insert(identifier.value.clone(), identifier.origin);
-        }
-        Tree {
-            merges: history.merges.iter().map(|m| (m.absorbed, *m)).collect(),
-            origins,
-            root: history.root,
-        }
-    }
-
-    /// The profile that a part was first linked to.
-    fn node(&self, part: &Part) -> i64 {
-        match part {
-            Part::Profile(profile) => *profile,
-            Part::Rest => self.root,
-            Part::Identifiers(identifiers) => identifiers
-                .first()
-                .and_then(|(kind, value)| self.origins.get(kind)?.get(value))
-                .copied()
-                .unwrap_or(self.root),
-        }
-    }
-
-    /// The message by which a profile was absorbed.
-    fn message(&self, absorbed: i64) -> Option<usize> {
-        self.merges.get(&absorbed)?.message
-    }
-
-    fn parent(&self, profile: i64) -> Option<i64> {
-        self.merges.get(&profile).map(|merge| merge.survivor)
-    }
-
-    /// From a profile up to the root, both included.
-    fn path(&self, profile: i64) -> Vec<i64> {
-        let mut path = vec![profile];
-        let mut current = profile;
-        while let Some(parent) = self.parent(current) {
-            // A damaged table must not make this go round for ever.
-            if path.contains(&parent) {
-                break;
-            }
-            path.push(parent);
-            current = parent;
-        }
-        path
-    }
-
-    /// The profile just below `ancestor` on the way to `profile`.
-    fn child_towards(&self, ancestor: i64, profile: i64) -> Option<i64> {
-        let path = self.path(profile);
-        path.into_iter()
-            .find(|node| self.parent(*node) == Some(ancestor))
-    }
 }
 
 /// What goes to one of the two as a whole.
@@ -394,22 +323,21 @@ impl<'a> Work<'a> {
         work
     }
 
-    /// The message by which a shared profile absorbed the ones that were shared before; None for
-    /// the first of them.
-    fn joined(&self, shared: i64) -> Option<usize> {
+    /// When a shared profile absorbed the ones that were shared before; None for the first of them.
+    fn joined(&self, shared: i64) -> Option<Moment> {
         let place = self.shared.iter().position(|profile| *profile == shared)?;
         let before = self.shared.get(place.checked_sub(1)?)?;
-        self.tree.message(*before)
+        self.tree.moment(*before)
     }
 
     /// Whether something that happened to a shared profile did so before the two were in it.
-    fn is_earlier(&self, shared: i64, message: Option<usize>) -> bool {
+    fn is_earlier(&self, shared: i64, happened: Option<Moment>) -> bool {
         if self.shared.first() == Some(&shared) {
             return false;
         }
-        match (message, self.joined(shared)) {
-            (Some(message), Some(joined)) => message < joined,
-            _ => true,
+        match (happened, self.joined(shared)) {
+            (Some(happened), Some(joined)) => happened < joined,
+            (happened, _) => happened.is_none(),
         }
     }
 
@@ -421,7 +349,7 @@ impl<'a> Work<'a> {
                 break;
             };
             if self.shared.contains(&parent) {
-                if self.is_earlier(parent, self.tree.message(highest)) {
+                if self.is_earlier(parent, self.tree.moment(highest)) {
                     highest = parent;
                 }
                 break;
@@ -434,7 +362,9 @@ impl<'a> Work<'a> {
     fn unit(&self, position: usize) -> Option<Unit> {
         let identifier = self.history.identifiers.get(position)?;
         let origin = identifier.origin;
-        if self.shared.contains(&origin) && !self.is_earlier(origin, identifier.message) {
+        if self.shared.contains(&origin)
+            && !self.is_earlier(origin, identifier.message.map(Moment::of))
+        {
             return Some(Unit::Identifier(position));
         }
         Some(self.unit_of_profile(origin))
@@ -484,23 +414,23 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// What the profile in which the two came together had before, by the message `met`, stays
-    /// with it; so does what is not known to have come later.
-    fn keep_what_was_before(&mut self, met: Option<usize>) {
+    /// What the profile in which the two came together had before they met stays with it; so does
+    /// what is not known to have come later.
+    fn keep_what_was_before(&mut self, met: Option<Moment>) {
         let Some(first) = self.shared.first().copied() else {
             return;
         };
-        let is_before = |message: Option<usize>| match (message, met) {
-            (Some(message), Some(met)) => message < met,
-            (message, _) => message.is_none(),
+        let is_before = |happened: Option<Moment>| match (happened, met) {
+            (Some(happened), Some(met)) => happened < met,
+            (happened, _) => happened.is_none(),
         };
         for (position, identifier) in self.history.identifiers.iter().enumerate() {
-            if identifier.origin == first && is_before(identifier.message) {
+            if identifier.origin == first && is_before(identifier.message.map(Moment::of)) {
                 self.set(Unit::Identifier(position), Half::Near);
             }
         }
         for merge in &self.history.merges {
-            if merge.survivor == first && is_before(merge.message) {
+            if merge.survivor == first && is_before(self.tree.moment(merge.absorbed)) {
                 self.set_profile(merge.absorbed, Half::Near);
             }
         }
@@ -532,11 +462,15 @@ impl<'a> Work<'a> {
         let position = self.position(identifier.kind, &identifier.value)?;
         let unit = self.unit(position)?;
         let since = match unit {
-            Unit::Identifier(position) => self.history.identifiers.get(position)?.message,
+            Unit::Identifier(position) => {
+                let own = self.history.identifiers.get(position)?;
+                own.message.map(Moment::of)
+            }
             Unit::Profile(profile) if self.shared.contains(&profile) => self.joined(profile),
-            Unit::Profile(profile) => self.tree.message(profile),
+            Unit::Profile(profile) => self.tree.moment(profile),
         };
-        since.is_none_or(|since| since <= message).then_some(unit)
+        let at = Moment::of(message);
+        since.is_none_or(|since| since <= at).then_some(unit)
     }
 
     /// Notes that units of whom nothing else is known are one person's.
@@ -602,7 +536,7 @@ impl<'a> Work<'a> {
             apart,
             identifiers: &identifiers,
         };
-        let regrouped = regroup(self.rules, self.history, &sides);
+        let regrouped = regroup(self.rules, self.history, self.tree, &sides);
         Ok(Split {
             apart,
             merges: regrouped.merges,
@@ -610,7 +544,6 @@ impl<'a> Work<'a> {
             profiles,
             identifiers,
             part: side(part),
-            shared: self.shared.into_iter().collect(),
             owners,
         })
     }

@@ -1,128 +1,13 @@
 //! Splits against a world in which the two were kept apart from the beginning.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use cdp_identity::{
-    plan, split, History, KindId, KindRule, MessageIdentifier, MessageIdentifiers, NothingElse,
-    OwnIdentifier, Part, PastMerge, ProfileRef, Rules, Side, Snapshot, Split,
-};
+#[path = "common/tables.rs"]
+mod tables;
+
+use cdp_identity::{split, NothingElse, Part, Side, Split};
 use proptest::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
-
-type Identifier = (KindId, String);
-
-fn rules() -> Rules {
-    let kinds = ["user_id", "email", "anonymous_id", "device_id", "phone"];
-    Rules::new((1..).zip(kinds).map(|(id, name)| {
-        let mut rule = KindRule::standard(id, name);
-        rule.limit = 100;
-        rule
-    }))
-}
-
-fn message(identifiers: &[Identifier]) -> MessageIdentifiers {
-    let identifiers = identifiers.iter().map(|(kind, value)| MessageIdentifier {
-        kind: *kind,
-        value: value.clone(),
-        previous: false,
-    });
-    MessageIdentifiers {
-        at: 0,
-        identifiers: identifiers.collect(),
-    }
-}
-
-/// What the tables hold, message by message.
-#[derive(Default)]
-struct World {
-    /// Profile of today, profile of origin, message that linked it.
-    identifiers: BTreeMap<Identifier, (i64, i64, usize)>,
-    merges: Vec<PastMerge>,
-    splits: Vec<(i64, i64)>,
-    profiles: i64,
-    messages: Vec<Vec<MessageIdentifier>>,
-    /// Profile of each message at its time.
-    assigned: Vec<i64>,
-}
-
-impl World {
-    fn person(&self, identifier: &Identifier) -> Option<i64> {
-        self.identifiers.get(identifier).map(|known| known.0)
-    }
-
-    fn canonical(&self, profile: i64) -> i64 {
-        let merge = self.merges.iter().find(|m| m.absorbed == profile);
-        merge.map_or(profile, |merge| self.canonical(merge.survivor))
-    }
-
-    fn take(&mut self, rules: &Rules, message: MessageIdentifiers) {
-        let mut snapshot = Snapshot::new();
-        for ((kind, value), (profile, ..)) in &self.identifiers {
-            snapshot.add_owner(*kind, value.clone(), *profile);
-            snapshot.add_linked(*profile, *kind, 0);
-        }
-        for profile in 1..=self.profiles {
-            snapshot.add_profile(profile, profile);
-        }
-        for (a, b) in &self.splits {
-            snapshot.add_split(self.canonical(*a), self.canonical(*b));
-        }
-        let position = self.messages.len();
-        self.messages.push(message.identifiers.clone());
-        let plan = plan(rules, &mut snapshot, std::slice::from_ref(&message));
-        let first = self.profiles + 1;
-        self.profiles += plan.new_profiles.len() as i64;
-        let id = |profile| match profile {
-            ProfileRef::Existing(id) => id,
-            ProfileRef::New(number) => first + i64::from(number),
-        };
-        for link in &plan.links {
-            let (origin, today) = (id(link.profile), id(plan.resolved(link.profile)));
-            self.identifiers
-                .insert((link.kind, link.value.clone()), (today, origin, position));
-        }
-        for merge in &plan.merges {
-            let (survivor, absorbed) = (id(merge.survivor), id(merge.absorbed));
-            for known in self.identifiers.values_mut().filter(|k| k.0 == absorbed) {
-                known.0 = survivor;
-            }
-            self.merges.push(PastMerge {
-                absorbed,
-                survivor,
-                message: Some(position),
-            });
-        }
-        self.assigned.push(id(plan.assignments[0].unwrap()));
-    }
-
-    fn history(&self, root: i64) -> (History, Vec<Identifier>) {
-        let own: Vec<(&Identifier, &(i64, i64, usize))> = self
-            .identifiers
-            .iter()
-            .filter(|(_, k)| k.0 == root)
-            .collect();
-        let identifiers = own
-            .iter()
-            .map(|((kind, value), (_, origin, message))| OwnIdentifier {
-                kind: *kind,
-                value: value.clone(),
-                origin: *origin,
-                message: Some(*message),
-            });
-        let merges = self.merges.iter().copied();
-        let history = History {
-            root,
-            absorbed: (1..=self.profiles)
-                .filter(|p| *p != root && self.canonical(*p) == root)
-                .collect(),
-            identifiers: identifiers.collect(),
-            merges: merges
-                .filter(|m| self.canonical(m.absorbed) == root)
-                .collect(),
-            messages: self.messages.clone(),
-        };
-        (history, own.into_iter().map(|(i, _)| i.clone()).collect())
-    }
-}
+use std::collections::BTreeSet;
+use tables::{rules, Identifier, Tables};
 
 fn pool() -> Vec<Identifier> {
     let kinds = [2, 3, 4, 5];
@@ -138,16 +23,16 @@ fn script() -> impl Strategy<Value = Vec<BTreeSet<usize>>> {
     prop::collection::vec(prop::collection::btree_set(0..8usize, 1..4), 1..14)
 }
 
-fn run(script: &[BTreeSet<usize>], world: &mut World) {
-    let (rules, pool) = (rules(), pool());
+fn run(script: &[BTreeSet<usize>], world: &mut Tables) {
+    let pool = pool();
     for step in script {
         let identifiers: Vec<Identifier> = step.iter().map(|i| pool[*i].clone()).collect();
-        world.take(&rules, message(&identifiers));
+        world.take(&identifiers);
     }
 }
 
 /// Takes `right` off the person of `left`, if they are one.
-fn part(world: &World, left: &Identifier, right: &Identifier) -> Option<(Split, Vec<Identifier>)> {
+fn part(world: &Tables, left: &Identifier, right: &Identifier) -> Option<(Split, Vec<Identifier>)> {
     let root = world
         .person(left)
         .filter(|person| world.person(right) == Some(*person))?;
@@ -165,7 +50,7 @@ enum Mistake {
     Link(Vec<Identifier>, usize),
 }
 
-fn mistake(world: &World, left: &Identifier, right: &Identifier) -> Mistake {
+fn mistake(world: &Tables, left: &Identifier, right: &Identifier) -> Mistake {
     let path = |profile: i64| {
         let mut path = vec![profile];
         while let Some(merge) = world
@@ -198,8 +83,8 @@ fn mistake(world: &World, left: &Identifier, right: &Identifier) -> Mistake {
 }
 
 /// The world in which the mistake was not made.
-fn without(mistake: &Mistake, world: &World, script: &[BTreeSet<usize>]) -> World {
-    let mut ideal = World::default();
+fn without(mistake: &Mistake, world: &Tables, script: &[BTreeSet<usize>]) -> Tables {
+    let mut ideal = Tables::default();
     match mistake {
         Mistake::Merge(absorbed, at) => {
             run(&script[..*at], &mut ideal);
@@ -234,7 +119,7 @@ fn without(mistake: &Mistake, world: &World, script: &[BTreeSet<usize>]) -> Worl
 }
 
 /// Both sides are trees of profiles of their own.
-fn check_shape(world: &World, split: &Split, own: &[Identifier]) -> Result<(), TestCaseError> {
+fn check_shape(world: &Tables, split: &Split, own: &[Identifier]) -> Result<(), TestCaseError> {
     let sides: BTreeSet<Side> = split.identifiers.iter().copied().collect();
     prop_assert_eq!(sides.len(), 2);
     prop_assert_eq!(split.apart.is_none(), split.profiles.is_empty());
@@ -255,11 +140,11 @@ fn check_shape(world: &World, split: &Split, own: &[Identifier]) -> Result<(), T
         split.merges.len() + usize::from(split.apart.is_some()),
         absorbed
     );
-    for (identifier, side) in own.iter().zip(&split.identifiers) {
-        let origin = world.identifiers[identifier].1;
-        if !split.shared.contains(&origin) {
-            prop_assert_eq!(split.profiles.contains(&origin), *side == Side::Apart);
-        }
+    for (origin, side) in split.origins.iter().zip(&split.identifiers) {
+        let with = origin
+            .or(split.apart)
+            .map(|origin| split.profiles.contains(&origin));
+        prop_assert_eq!(with.unwrap_or(true), *side == Side::Apart);
     }
     Ok(())
 }
@@ -274,7 +159,7 @@ proptest! {
     #[test]
     fn a_split_undoes_one_mistake(script in script(), left in 0..8usize, distance in 1..8usize) {
         let (left, right) = (pool()[left].clone(), pool()[(left + distance) % 8].clone());
-        let mut world = World::default();
+        let mut world = Tables::default();
         run(&script, &mut world);
         let Some((split, own)) = part(&world, &left, &right) else { return Ok(()) };
         check_shape(&world, &split, &own)?;
@@ -316,7 +201,7 @@ proptest! {
     #[test]
     fn an_identifier_can_be_taken_off_whoever_has_it(script in script(), right in 0..8usize) {
         let right = pool()[right].clone();
-        let mut world = World::default();
+        let mut world = Tables::default();
         run(&script, &mut world);
         let Some(root) = world.person(&right) else { return Ok(()) };
         let (history, own) = world.history(root);
