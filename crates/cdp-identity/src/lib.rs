@@ -5,6 +5,7 @@
 //! See [`plan`] for the algorithm.
 
 mod blocked;
+mod history;
 mod plan;
 mod regroup;
 mod resolve;
@@ -14,6 +15,7 @@ mod split;
 mod tree;
 
 pub use blocked::{BlockedPattern, BlockedValues, PatternError};
+pub use history::{History, OwnIdentifier, Part, PastMerge};
 pub use plan::{
     Demotion, DemotionReason, IdentityError, Link, Merge, MessageIdentifier, MessageIdentifiers,
     NewProfile, Plan, Rule,
@@ -21,4 +23,4 @@ pub use plan::{
 pub use resolve::plan;
 pub use rules::{KindId, KindRule, Rules, EMAIL, USER_ID};
 pub use snapshot::{ProfileRef, Snapshot};
-pub use split::{split, History, NothingElse, OwnIdentifier, Part, PastMerge, Side, Split};
+pub use split::{split, NothingElse, Side, Split};

@@ -5,9 +5,10 @@
 //! A profile that had joined one of the other person's, or an identifier that was first linked to one, goes to the
 //! profile of its own person that the message was known by.
 
+use crate::history::{History, OwnIdentifier, PastMerge};
 use crate::plan::MessageIdentifier;
 use crate::rules::{KindId, Rules};
-use crate::split::{most_trusted, History, PastMerge, Side};
+use crate::split::{most_trusted, Side};
 use crate::tree::{Moment, Tree};
 use std::collections::{BTreeSet, HashMap};
 
@@ -103,7 +104,7 @@ impl<'a> Retelling<'a> {
                 .or_default()
                 .insert(&own.value, position);
         }
-        let stays = |(own, side): (&crate::split::OwnIdentifier, &Side)| {
+        let stays = |(own, side): (&OwnIdentifier, &Side)| {
             Some(own.origin).filter(|origin| sides.of_profile(*origin) == *side)
         };
         Retelling {

@@ -1,7 +1,7 @@
 //! The profiles of a person, each below the one that it went into, and when that happened.
 
+use crate::history::{History, Part};
 use crate::rules::KindId;
-use crate::split::{History, Part};
 use std::collections::{BTreeMap, HashMap};
 
 /// A point in the order of arrival.
