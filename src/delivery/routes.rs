@@ -308,34 +308,37 @@ pub fn send_messages(
     let mut outgoing = Vec::new();
     let nobody = Person::new(0, namespace.id, now, catalog.version);
     let mut sent: BTreeSet<(&str, i32)> = BTreeSet::new();
-    for (accepted, route) in wanted {
+    // A message is put together once, however many routes want it.
+    for meant in wanted.chunk_by(|one, next| std::ptr::eq(one.0, next.0)) {
+        let Some((accepted, _)) = meant.first() else { continue };
         let mut body = payload(accepted);
         if occasion != Occasion::Arrival {
             mark_as_replay(&mut body);
         }
-        if gate.refuses(accepted.profile_id, &route.requirement, &body).is_some() {
-            continue;
-        }
-        if let Some(filter) = &route.filter {
-            let person = by_id.get(&accepted.profile_id).copied().unwrap_or(&nobody);
-            let message = Value::from_json(&body);
-            let mut context = PersonContext::new(catalog, person, person.instant(now), calendar, &edges);
-            context.message = Some(&message);
-            if !cdp_expr::is_true(filter, &context) {
+        let is_filtered = meant.iter().any(|(_, route)| route.filter.is_some());
+        let message = is_filtered.then(|| Value::from_json(&body));
+        let person = by_id.get(&accepted.profile_id).copied().unwrap_or(&nobody);
+        let mut context = PersonContext::new(catalog, person, person.instant(now), calendar, &edges);
+        context.message = message.as_ref();
+        for (_, route) in meant {
+            if gate.refuses(accepted.profile_id, &route.requirement, &body).is_some() {
                 continue;
             }
-        }
-        // Two routes to one destination that both want a message send it once.
-        if sent.insert((accepted.message_id.as_str(), route.destination_id)) {
-            outgoing.push(Outgoing {
-                profile_id: accepted.profile_id,
-                destination_id: route.destination_id,
-                route_id: Some(route.id),
-                kind: kind_of(&accepted.message),
-                message_id: accepted.message_id.clone(),
-                payload: body.to_string(),
-                replay: occasion != Occasion::Arrival,
-            });
+            if route.filter.as_ref().is_some_and(|filter| !cdp_expr::is_true(filter, &context)) {
+                continue;
+            }
+            // Two routes to one destination that both want a message send it once.
+            if sent.insert((accepted.message_id.as_str(), route.destination_id)) {
+                outgoing.push(Outgoing {
+                    profile_id: accepted.profile_id,
+                    destination_id: route.destination_id,
+                    route_id: Some(route.id),
+                    kind: kind_of(&accepted.message),
+                    message_id: accepted.message_id.clone(),
+                    payload: body.to_string(),
+                    replay: occasion != Occasion::Arrival,
+                });
+            }
         }
     }
     outbox::append(spi, namespace.id, &outgoing)?;
