@@ -20,6 +20,7 @@ def main():
     parser.add_argument("--bin", required=True, help="folder with the programs of the Postgres that has cdp installed")
     parser.add_argument("--node", help="folder where the delivery peers are installed")
     parser.add_argument("--quick", action="store_true", help="a small cut of every series")
+    parser.add_argument("--hour", action="store_true", help="let the steady stream run for an hour instead of five minutes")
     parser.add_argument("--out", default="bench/results", help="folder for results.json and the charts")
     parser.add_argument("only", nargs="*", help="names of series; all without any")
     options = parser.parse_args()
@@ -30,12 +31,16 @@ def main():
         parser.error(f"no series {', '.join(unknown)}; there are: {', '.join(series)}")
     start = time.monotonic()
     server = Server(options.bin, workers_in="delivery,steady", node=options.node)
+    server.steady_seconds = 3600 if options.hour else 300
     try:
         report = Report(options.out, machine(server, options.quick))
-        print(", ".join(f"{name} {value}" for name, value in report.about.items() if name not in ("settings", "quick")))
+        print(", ".join(f"{name} {value}" for name, value in report.about.items() if name not in ("settings", "quick", "seconds_of")))
         for name, function in series.items():
             if not options.only or name in options.only:
+                before = time.monotonic()
                 function(server, report, options.quick)
+                report.about["seconds_of"][name] = round(time.monotonic() - before)
+                print(f"-- {name}: {report.about['seconds_of'][name]} s", flush=True)
         report.about["seconds"] = round(time.monotonic() - start)
         report.save()
         print(f"\n{report.about['seconds']} s; {report.folder}/results.json and a chart for each series")

@@ -67,9 +67,40 @@ class Report:
     def save(self):
         path = self.folder / "results.json"
         path.write_text(json.dumps({"about": self.about, "series": self.series}, indent=1), encoding="utf-8")
+        (self.folder / "results.md").write_text(markdown(self.about, self.series), encoding="utf-8")
         for series in self.series:
             drawn = chart.lines(series) if "lines" in series else chart.bars(series)
             (self.folder / f"{series['key']}.svg").write_text(drawn, encoding="utf-8")
+
+
+def markdown(about, all_series):
+    """The same as tables of a page."""
+    kind = "the quick cut" if about["quick"] else "the full run"
+    page = [
+        "# Figures", "",
+        f"Written by {kind} of the benchmarks ([how it is done](../bench/README.md)): commit {about['commit']}, Postgres {about['postgres']}, "
+        f"{about['cores']} cores ({about['processor']}), {about['memory_mb'] // 1024} GB, load {about['load_at_start']:.1f} at the start, "
+        + ", ".join(f"`{name}` {value}" for name, value in about["durable"].items()) + ".", "",
+    ]
+    for series in all_series:
+        page += [f"## {series['title']}", ""]
+        if "lines" in series:
+            steps = sorted({step for points in series["lines"].values() for step, _ in points})
+            page += [f"| {series['x']} | " + " | ".join(f"{step:,}" for step in steps) + " |", "| --- |" + " --- |" * len(steps)]
+            for name, points in series["lines"].items():
+                at = dict(points)
+                page.append(f"| {name} ({series['unit']}) | " + " | ".join(quantity(at.get(step)) for step in steps) + " |")
+        else:
+            page += [f"| | {series['unit']} | spread | ratio | target |", "| --- | --- | --- | --- | --- |"]
+            for row in series["rows"]:
+                target = " ".join(map(str, row["target"])) if row["target"] else ""
+                page.append(f"| {row['name']} | {quantity(row['median'])} | ± {row['spread'] * 100:.0f} % | {row['ratio']:.2f} | {target} |")
+        page.append("")
+        for name, note in series["notes"].items():
+            page.append(f"- {name}: {note if isinstance(note, str) else quantity(note)}")
+        if series["notes"]:
+            page.append("")
+    return "\n".join(page)
 
 
 def machine(server, quick):
@@ -95,4 +126,5 @@ def machine(server, quick):
         "durable": durable,
         "settings": server.settings,
         "quick": quick,
+        "seconds_of": {},
     }

@@ -1,5 +1,7 @@
 """What definitions cost an event: those it does not touch, and those it does; backfilling a new one."""
 
+import contextlib
+
 from harness.data import SQL
 from harness.measure import Comparison, Contestant
 
@@ -10,16 +12,14 @@ def untouched(server, report, quick):
     """One event against the number of traits, segments and routes about other events."""
     lines = {"cdp.track": []}
     calls, people = 400, 50
-    for number in [10, 100, 1_000]:
+    for number in [10, 100, 1_000] if quick else [3, 10, 30, 100, 300, 1_000]:
         server.database("untouched")
         with server.session("untouched") as session:
             session.run(
                 f"""SELECT cdp.define_trait('views', 'events.view.count_7d'), cdp.define_segment('viewers', 'views >= 3');
                 SELECT count(cdp.define_trait('other_' || n, format('events.other_%s.count_7d', n))) FROM generate_series(1, {number}) AS n;
                 SELECT count(cdp.define_segment('others_' || n, format('other_%s >= 3', n))) FROM generate_series(1, {number}) AS n;
-                SELECT cdp.define_destination('bench', 'webhook', '{{"url": "https://bench.invalid/"}}');
-                SELECT count(cdp.define_route('bench', ARRAY['other_' || n])) FROM generate_series(1, {min(number, 100)}) AS n;
-                SELECT cdp.pause_destination('bench', 'benchmark');"""
+                """
             )
             sql = f"SELECT count(cdp.track('user_' || n % {people}, 'view', {PROPERTIES})) FROM generate_series(1, {calls}) AS n"
             comparison = Comparison(
@@ -37,7 +37,7 @@ def touched(server, report, quick):
     """One event against the number of traits and segments that it does touch."""
     lines = {"cdp.track": []}
     calls, people = 200, 50
-    for number in [3, 10, 30] if quick else [3, 10, 30, 100, 300]:
+    for number in [3, 10, 30] if quick else [3, 10, 30, 100, 300, 1_000]:
         server.database("touched")
         with server.session("touched") as session:
             session.run(
@@ -52,6 +52,43 @@ def touched(server, report, quick):
             report.add(f"touched-{number}", comparison)
             lines["cdp.track"].append((number, comparison.contestants[0].median))
     report.curve("touched", "One event against definitions it touches", "traits and segments", "µs of processor time", lines)
+
+
+def routes(server, report, quick):
+    """One event against the number of routes: those for other events, and those whose filter has to be tried."""
+    lines = {}
+    calls, people = 400, 50
+    sql = f"SELECT count(cdp.track('user_' || n % {people}, 'view', {PROPERTIES})) FROM generate_series(1, {calls}) AS n"
+    kinds = {
+        "for other events": "ARRAY['other_' || n]",
+        "for the event, with a filter that refuses it": "ARRAY['view'], format('total > %s', 100 + n)",
+    }
+    with contextlib.ExitStack() as sessions:
+        opened = {}
+        for position, name in enumerate(kinds):
+            server.database(f"routes_{position}")
+            opened[name] = sessions.enter_context(server.session(f"routes_{position}"))
+            opened[name].run(
+                """SELECT cdp.define_trait('views', 'events.view.count_7d'), cdp.define_segment('viewers', 'views >= 3');
+                SELECT cdp.define_destination('bench', 'webhook', '{"url": "https://bench.invalid/"}');
+                SELECT cdp.pause_destination('bench', 'benchmark')"""
+            )
+        before = 0
+        for number in [3, 30, 300] if quick else [3, 10, 30, 100, 300, 1_000]:
+            for name, session in opened.items():
+                session.run(f"SELECT count(cdp.define_route('bench', {kinds[name]})) FROM generate_series({before + 1}, {number}) AS n")
+            before = number
+            comparison = Comparison(
+                f"One event, {number:,} routes", "µs of processor time",
+                [Contestant(name, lambda _, session=session: session.busy_seconds(sql) / calls * 1e6) for name, session in opened.items()],
+            ).run(5, warm=True)
+            report.add(f"routes-{number}", comparison)
+            for contestant in comparison.contestants:
+                lines.setdefault(contestant.name, []).append((number, contestant.median))
+    report.curve(
+        "routes", "One event against routes", "routes", "µs of processor time", lines,
+        {f"{name}, most against fewest": points[-1][1] / points[0][1] for name, points in lines.items()},
+    )
 
 
 def backfill(server, report, quick):
@@ -81,4 +118,4 @@ def backfill(server, report, quick):
         report.add("backfill", comparison)
 
 
-SERIES = [untouched, touched, backfill]
+SERIES = [untouched, touched, routes, backfill]

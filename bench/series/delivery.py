@@ -78,4 +78,42 @@ def delivery(server, report, quick):
         sink.wait()
 
 
-SERIES = [delivery]
+def waiting(server, report, quick):
+    """How much the worker holds, and how quick it is, while very many messages wait."""
+    node = server.node
+    if node is None or not (Path(node) / "sink.mjs").exists():
+        print("\nwaiting: there is no endpoint in Node; left out")
+        return
+    count, seconds, block = 20_000 if quick else 1_000_000, 1 if quick else 10, 100_000
+    sink = subprocess.Popen(["node", f"{node}/sink.mjs"], stdout=subprocess.PIPE, text=True)
+    try:
+        url = f"http://127.0.0.1:{sink.stdout.readline().strip()}/"
+        server.database(DATABASE)
+        with server.session(DATABASE) as session:
+            session.run(
+                f"""SELECT cdp.define_destination('sink', 'webhook', '{{"url": "{url}"}}'), cdp.define_route('sink', ARRAY['order']);
+                SELECT cdp.pause_destination('sink', 'benchmark')"""
+            )
+            for first in range(0, count, block):
+                session.run(
+                    f"""INSERT INTO cdp.inbox (user_id, event, properties)
+                    SELECT 'user_' || n % 5000, 'order', jsonb_build_object('total', n) FROM generate_series({first + 1}, {min(first + block, count)}) AS n"""
+                )
+            session.run("VACUUM ANALYZE; CHECKPOINT")
+            session.run("SELECT cdp.resume_destination('sink')")
+            start, most = time.perf_counter(), 0.0
+            while (passed := time.perf_counter() - start) < seconds:
+                process = session.value("SELECT pid FROM pg_stat_activity WHERE backend_type LIKE 'cdp%deliver%' LIMIT 1")
+                most = max(most, memory_mb(process) if process else 0.0)
+                time.sleep(0.1)
+            session.run("SELECT cdp.pause_destination('sink', 'benchmark')")
+            left = session.number("SELECT count(*) FROM _cdp.deliveries")
+            comparison = Comparison(f"Delivery while {count:,} messages wait", "messages/s", [Contestant("cdp", None, [(count - left) / passed])])
+            comparison.notes["memory of the delivery worker, without shared buffers (target < 100 MB)"] = f"{most:.0f} MB"
+            report.add("waiting", comparison)
+    finally:
+        sink.terminate()
+        sink.wait()
+
+
+SERIES = [delivery, waiting]

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from harness import stored
 from harness.data import Data
 from harness.measure import Comparison, Contestant
 from series.ingest import prepared
@@ -52,23 +53,23 @@ def footprint(server, report, quick):
         return Contestant(name, run)
 
     comparison = Comparison("WAL of one event, batches of 10,000", "bytes", [once("bare COPY", "floor"), once("COPY cdp.inbox", "inbox"), once("cdp.ingest(text)", "ingest")]).run(3)
-    session.run("SELECT pg_stat_force_next_flush()")
-    tables = "message_ids profiles history segment_members timers outbox deliveries identifiers".split()
-    counted = "(n_tup_ins + n_tup_upd + n_tup_del)"
-    before = {name: session.value(f"SELECT {counted} || ' ' || n_tup_upd || ' ' || n_tup_hot_upd FROM pg_stat_user_tables WHERE schemaname = '_cdp' AND relname = '{name}'") for name in tables}
     made = data.make(next(seeds), events, people, 10_000, "inbox")
+    stored.without_autovacuum(session)
+    session.run("VACUUM")
+    before = stored.rows(session)
     start = session.value("SELECT pg_current_wal_insert_lsn()")
     session.run(made.inbox)
-    session.run("SELECT pg_stat_force_next_flush()")
     comparison.notes.update(wal_by_table(session, start, events))
-    for name in tables:
-        if before[name] is None:
+    after = stored.rows(session)
+    stored.with_autovacuum(session)
+    for name, rows in after.items():
+        grown = rows.since(before[name])
+        if grown.written < events / 1000:
             continue
-        then = [int(part) for part in before[name].split()]
-        now = [int(part) for part in session.value(f"SELECT {counted} || ' ' || n_tup_upd || ' ' || n_tup_hot_upd FROM pg_stat_user_tables WHERE schemaname = '_cdp' AND relname = '{name}'").split()]
-        written, updated, hot = (after - earlier for after, earlier in zip(now, then))
-        note = f"{written / events:.3f} rows written an event"
-        comparison.notes[name] = note + (f", {hot / updated * 100:.0f} % of the updates on the same page without index entries" if updated else "")
+        note = f"{grown.written / events:.3f} rows written an event, {max(grown.dead, 0) / events:.3f} left dead for vacuum"
+        if grown.updated:
+            note += f", {grown.updated_in_place / grown.updated * 100:.0f} % of the updates on the same page without index entries"
+        comparison.notes[name] = note
     total = session.number("SELECT count(*) FROM _cdp.events")
     for line in session.run(
         "SELECT c.relname || '|' || pg_total_relation_size(c.oid) || '|' || pg_indexes_size(c.oid) FROM pg_class AS c "

@@ -65,10 +65,9 @@ def batches(server, report, quick):
         medians = measured.compare(report, f"ingest-batch-{size}", f"Batches of {size:,}", events, size, people, size >= 1_000)
         for name, median in medians.items():
             lines[name].append((size, median))
-    few = 500
-    measured.compare(
-        report, "ingest-few", f"Batches of 10,000 by {few} people, each of them twenty times", 20_000 if quick else 100_000, 10_000, few, True
-    )
+    events = 20_000 if quick else 100_000
+    measured.compare(report, "ingest-few", "Batches of 10,000 by 500 people, each of them twenty times", events, 10_000, 500, True)
+    measured.compare(report, "ingest-hot", "Batches of 10,000, all by one person", events, 10_000, 1, True)
     if not quick:
         report.curve("ingest-batch-sizes", "Ingest by batch size, one connection", "events a batch", "events/s", lines)
     session.close()

@@ -38,36 +38,57 @@ def timers(server, report, quick):
 
 def merges(server, report, quick):
     """Two people with a history each become one, and are split again."""
-    events = 100
-    pairs = 50 if quick else 500
-    server.database("merges")
-    with server.session("merges") as session:
-        session.run(
-            "SELECT cdp.define_trait('views', 'events.view.count_30d'), cdp.define_trait('spent', 'events.view.sum(total)'), "
-            "cdp.define_segment('many', 'views >= 150')"
-        )
-
-        def make(number):
+    lines = {}
+    for events, pairs in {100: 50, 10_000: 1}.items() if quick else {100: 500, 1_000: 50, 10_000: 5, 100_000: 1}.items():
+        server.database("merges")
+        with server.session("merges") as session:
             session.run(
-                f"""INSERT INTO cdp.inbox (anonymous_id, user_id, event, properties, "timestamp")
-                SELECT CASE WHEN half = 0 THEN 'a{number}_' || p END, CASE WHEN half = 1 THEN 'u{number}_' || p END, 'view', '{{"total": 1}}',
-                       now() - interval '20 days' * n / {events}
-                FROM generate_series(1, {pairs}) AS p, generate_series(1, {events}) AS n, generate_series(0, 1) AS half"""
+                "SELECT cdp.define_trait('views', 'events.view.count_30d'), cdp.define_trait('spent', 'events.view.sum(total)'), "
+                f"cdp.define_segment('many', 'views >= {events * 3 // 2}')"
             )
+            comparison = Comparison(
+                f"Merges of people with {events:,} events each", "ms a person",
+                [Contestant("merge", merge(session, events, pairs)), Contestant("unmerge", unmerge(session, events, pairs))],
+            ).run(3)
+            report.add(f"merges-{events}", comparison)
+            for contestant in comparison.contestants:
+                lines.setdefault(contestant.name, []).append((events, contestant.median))
+    report.curve("merges", "Merging two people and splitting them", "events of each", "ms a person", lines)
 
-        def merge(number):
-            make(number)
-            return session.seconds(f"SELECT count(cdp.identify('u{number}_' || p, '{{}}', 'a{number}_' || p)) FROM generate_series(1, {pairs}) AS p") / pairs * 1000
 
-        def unmerge(number):
-            make(number + 1000)
-            session.run(f"SELECT count(cdp.identify('u{number + 1000}_' || p, '{{}}', 'a{number + 1000}_' || p)) FROM generate_series(1, {pairs}) AS p")
-            return session.seconds(f"SELECT count(*) FROM generate_series(1, {pairs}) AS p, cdp.unmerge('u{number + 1000}_' || p, 'a{number + 1000}_' || p)") / pairs * 1000
+def make_pairs(session, events, pairs, name):
+    """Pairs of an anonymous visitor and an account, with `events` events each over twenty days."""
+    session.run(
+        f"""INSERT INTO cdp.inbox (anonymous_id, user_id, event, properties, "timestamp")
+        SELECT CASE WHEN half = 0 THEN 'a_{name}_' || p END, CASE WHEN half = 1 THEN 'u_{name}_' || p END, 'view', '{{"total": 1}}',
+               now() - interval '20 days' * ({events} + 1 - n) / {events + 1}
+        FROM generate_series(1, {pairs}) AS p, generate_series(0, 1) AS half, generate_series(1, {events}) AS n"""
+    )
+    session.run("VACUUM ANALYZE")
 
-        report.add(
-            "merges",
-            Comparison(f"Merges of people with {events} events each", "ms a person", [Contestant("merge", merge), Contestant("unmerge", unmerge)]).run(3),
-        )
+
+def join_pairs(pairs, name):
+    return f"SELECT count(cdp.identify('u_{name}_' || p, '{{}}', 'a_{name}_' || p)) FROM generate_series(1, {pairs}) AS p"
+
+
+def merge(session, events, pairs):
+    def once(number):
+        name = f"merge_{number}"
+        make_pairs(session, events, pairs, name)
+        return session.seconds(join_pairs(pairs, name)) / pairs * 1000
+
+    return once
+
+
+def unmerge(session, events, pairs):
+    def once(number):
+        name = f"unmerge_{number}"
+        make_pairs(session, events, pairs, name)
+        session.run(join_pairs(pairs, name))
+        split = f"SELECT count(*) FROM generate_series(1, {pairs}) AS p, cdp.unmerge('u_{name}_' || p, 'a_{name}_' || p)"
+        return session.seconds(split) / pairs * 1000
+
+    return once
 
 
 SERIES = [timers, merges]
