@@ -12,6 +12,7 @@ CREATE TABLE _cdp.destinations (
     paused_at timestamptz,
     paused_reason text,
     paused_by text,
+    lacks text,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
     PRIMARY KEY (destination_id),
@@ -19,6 +20,7 @@ CREATE TABLE _cdp.destinations (
 );
 COMMENT ON TABLE _cdp.destinations IS 'Outside systems; secrets hold references and sealed texts only, never a secret itself';
 COMMENT ON COLUMN _cdp.destinations.paused_by IS 'Role that paused it; null: the worker did';
+COMMENT ON COLUMN _cdp.destinations.lacks IS 'What the server has to be given before anything can be sent to it, such as a key or a secret; the worker looks again';
 
 CREATE TABLE _cdp.routes (
     route_id integer NOT NULL DEFAULT pg_catalog.nextval('_cdp.definition_id_seq'::pg_catalog.regclass),

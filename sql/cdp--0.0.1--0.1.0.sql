@@ -445,6 +445,7 @@ CREATE TABLE _cdp.destinations (
     paused_at timestamptz,
     paused_reason text,
     paused_by text,
+    lacks text,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
     PRIMARY KEY (destination_id),
@@ -452,6 +453,7 @@ CREATE TABLE _cdp.destinations (
 );
 COMMENT ON TABLE _cdp.destinations IS 'Outside systems; secrets hold references and sealed texts only, never a secret itself';
 COMMENT ON COLUMN _cdp.destinations.paused_by IS 'Role that paused it; null: the worker did';
+COMMENT ON COLUMN _cdp.destinations.lacks IS 'What the server has to be given before anything can be sent to it, such as a key or a secret; the worker looks again';
 
 CREATE TABLE _cdp.routes (
     route_id integer NOT NULL DEFAULT pg_catalog.nextval('_cdp.definition_id_seq'::pg_catalog.regclass),
@@ -1637,8 +1639,27 @@ CREATE FUNCTION _cdp.masked_secrets(secrets jsonb) RETURNS jsonb
     $$;
 COMMENT ON FUNCTION _cdp.masked_secrets(jsonb) IS 'Secrets as they may be shown: references, and "sealed" for sealed ones';
 
+CREATE FUNCTION _cdp.masked_config(config jsonb) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT COALESCE(pg_catalog.jsonb_object_agg(c.name, CASE
+        WHEN c.name OPERATOR(pg_catalog.=) 'headers' AND pg_catalog.jsonb_typeof(c.value) OPERATOR(pg_catalog.=) 'object' THEN (
+            SELECT COALESCE(pg_catalog.jsonb_object_agg(h.name, CASE
+                WHEN h.name OPERATOR(pg_catalog.~*) 'auth|cookie|token|secret|password|credential|key' AND NOT h.name OPERATOR(pg_catalog.~*) 'idempotency' THEN '"***"'::jsonb
+                ELSE h.value END), '{}'::jsonb)
+            FROM pg_catalog.jsonb_each(c.value) AS h(name, value))
+        WHEN c.value OPERATOR(pg_catalog.#>>) '{}' OPERATOR(pg_catalog.~*) '^https?://' THEN
+            -- A template is no credential.
+            pg_catalog.to_jsonb(pg_catalog.regexp_replace(c.value OPERATOR(pg_catalog.#>>) '{}', '([?&][^=&#]*)=(?![{][{])[^&#]*', '\1=***', 'g'))
+        ELSE c.value END), '{}'::jsonb)
+    FROM pg_catalog.jsonb_each(config) AS c(name, value)
+    $$;
+COMMENT ON FUNCTION _cdp.masked_config(jsonb) IS 'A configuration as those may see it who may not change it: headers that look like credentials, and what stands in the query of a URL, are masked';
+
 CREATE VIEW cdp.destinations AS
-    SELECT n.name AS namespace, d.key, d.kind, d.config, _cdp.masked_secrets(d.secrets) AS secrets, d.enabled,
+    SELECT n.name AS namespace, d.key, d.kind,
+        CASE WHEN pg_catalog.pg_has_role(CURRENT_USER, 'cdp_admin', 'USAGE') THEN d.config ELSE _cdp.masked_config(d.config) END AS config, _cdp.masked_secrets(d.secrets) AS secrets, d.enabled,
         d.paused_at, d.paused_reason,
         COALESCE(s.delivered, 0) AS delivered, COALESCE(s.discarded, 0) AS discarded, COALESCE(s.retried, 0) AS retried,
         COALESCE(s.rejected, 0) AS rejected, COALESCE(s.repeated, 0) AS repeated,
@@ -1704,8 +1725,8 @@ CREATE VIEW cdp.dead_letters AS
     LEFT JOIN _cdp.destinations AS d ON d.destination_id OPERATOR(pg_catalog.=) l.destination_id;
 COMMENT ON VIEW cdp.dead_letters IS 'Messages that could not be delivered, with the request, the answer and the reason';
 
-REVOKE ALL ON FUNCTION _cdp.percentile(bigint[], double precision), _cdp.masked_secrets(jsonb) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION _cdp.percentile(bigint[], double precision), _cdp.masked_secrets(jsonb) TO cdp_reader;
+REVOKE ALL ON FUNCTION _cdp.percentile(bigint[], double precision), _cdp.masked_secrets(jsonb), _cdp.masked_config(jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _cdp.percentile(bigint[], double precision), _cdp.masked_secrets(jsonb), _cdp.masked_config(jsonb) TO cdp_reader;
 GRANT SELECT ON cdp.destinations, cdp.routes, cdp.deliveries, cdp.dead_letters TO cdp_reader;
 -- Destinations, routes, and what is done with deliveries by hand.
 SET LOCAL search_path = pg_catalog, pg_temp;

@@ -54,6 +54,18 @@ SELECT outcome, result, request, detail FROM cdp.try_route('private', '{"type": 
 SELECT outcome, detail FROM cdp.try_route('private', '{"event": "X", "properties": {"bad": 1}}', transform => 'public.shape');
 SELECT outcome, detail FROM cdp.try_route('private', '{"event": "X", "properties": {"unwanted": 1}}', transform => 'public.shape');
 SELECT outcome, detail FROM cdp.try_route('private', '{"event": "X"}', '{"if": {"$eq": ["$.event", "Y"]}}');
+-- Without them, the destination's own routes are asked; and the message is looked at.
+SELECT key FROM cdp.define_destination('tried', 'webhook', '{"url": "https://hooks.example.com/tried"}');
+SELECT outcome, result, detail FROM cdp.try_route('tried', '{"event": "X", "properties": {"a": 1}}');
+SELECT destination FROM cdp.define_route('tried', ARRAY['X'], 'a > 0 && profile.plan == "pro"', mapping => '{"rename": {"properties.a": "properties.b"}}');
+SELECT status FROM cdp.identify('tess', '{"plan": "pro"}');
+SELECT outcome, result, detail FROM cdp.try_route('tried', '{"type": "track", "event": "X", "userId": "tess", "properties": {"a": 1}}');
+SELECT outcome, detail FROM cdp.try_route('tried', '{"type": "track", "event": "X", "userId": "tess", "properties": {"a": 0}}');
+SELECT outcome, detail FROM cdp.try_route('tried', '{"type": "track", "event": "X", "userId": "somebody", "properties": {"a": 1}}');
+SELECT cdp.try_route('tried', '{"type": "trak", "event": "X"}');
+SELECT cdp.try_route('tried', '{"type": "track", "properties": {"a": 1}}', mapping => '{}');
+SELECT cdp.try_route('tried', '[1]');
+SELECT cdp.drop_route('tried', ARRAY['X'], 'a > 0 && profile.plan == "pro"'), cdp.drop_destination('tried');
 SELECT destination FROM cdp.define_route('refusing', ARRAY['X'], transform => 'public.shape');
 SELECT status FROM cdp.track('bob', 'X', '{"bad": 1}');
 SELECT status FROM cdp.track('cleo', 'X', '{"unwanted": 1}');

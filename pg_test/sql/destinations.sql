@@ -50,6 +50,39 @@ SELECT cdp.drop_destination('hook');
 SELECT key FROM cdp.define_segment('buyers', 'events."Order Completed".count >= 1', sync_to => '{signed}');
 SELECT cdp.drop_destination('signed');
 
+-- What waits for one kind does not go to another.
+SELECT status FROM cdp.track('ada', 'Order Completed', message_id => 'w1');
+SELECT cdp.define_destination('signed', 'segment', '{}', '{"write_key": "env:CDP_KEY"}');
+SELECT kind FROM cdp.define_destination('empty', 'webhook', '{"url": "https://hooks.example.com"}');
+SELECT kind FROM cdp.define_destination('empty', 'segment', '{}', '{"write_key": "env:CDP_KEY"}');
+
+-- Headers and queries with credentials are shown to those who may change them.
+SELECT config FROM cdp.define_destination('private', 'webhook',
+    '{"url": "https://hooks.example.com/in?token=s3cret&user={{userId}}", "headers": {"Authorization": "Bearer abc", "X-Api-Key": "k3y", "X-Team": "a", "Idempotency-Key": "x"}}');
+SET ROLE cdp_reader;
+SELECT config FROM cdp.destinations WHERE key = 'private';
+RESET ROLE;
+
+-- A destination that lacks something goes on by itself once it is there, unless somebody paused it.
+SET client_min_messages = error;
+SELECT cdp.run_due(1) >= 0 AS done;
+SELECT key, paused_reason FROM cdp.destinations WHERE paused_at IS NOT NULL ORDER BY key;
+UPDATE _cdp.destinations SET secrets = '{}' WHERE key = 'empty';
+SELECT cdp.run_due(1) >= 0 AS done;
+SELECT key, paused_reason FROM cdp.destinations WHERE paused_at IS NOT NULL ORDER BY key;
+UPDATE _cdp.destinations SET secrets = '{"write_key": "env:CDP_KEY"}', updated_at = updated_at + '1s' WHERE key = 'empty';
+SELECT cdp.run_due(1) >= 0 AS done;
+SELECT key, paused_reason FROM cdp.pause_destination('empty');
+UPDATE _cdp.destinations SET secrets = '{}' WHERE key = 'empty';
+SELECT cdp.run_due(1) >= 0 AS done;
+SELECT key, paused_reason FROM cdp.destinations WHERE paused_at IS NOT NULL ORDER BY key;
+RESET client_min_messages;
+SELECT cdp.drop_destination('empty'), cdp.drop_destination('private');
+-- A sealed secret without its key.
+UPDATE _cdp.destinations SET secrets = '{"authorization": "sealed:v1:AAAA"}' WHERE key = 'signed';
+SELECT * FROM cdp.test_destination('signed');
+UPDATE _cdp.destinations SET secrets = '{"signing_secret": "env:CDP_HOOK"}' WHERE key = 'signed';
+
 -- Pausing and resuming.
 SELECT paused_at IS NOT NULL AS paused, paused_reason FROM cdp.pause_destination('signed', 'their maintenance');
 SELECT paused_at IS NOT NULL AS paused, paused_reason FROM cdp.resume_destination('signed');

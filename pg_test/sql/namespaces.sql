@@ -22,6 +22,10 @@ SELECT c AS campaign, cdp.route_namespace(c) FROM unnest(ARRAY['ACME Corp Q1 Cam
     'Tech Startup Inc and ACME Corp', 'nobody', '', NULL]) AS c;
 SELECT cdp.define_namespace('late', ARRAY['x', 'tsi']);
 SELECT cdp.define_namespace('late', ARRAY[' - ']);
+SELECT cdp.define_namespace('late', settings => '{"identiy": {"device": false}}');
+SELECT cdp.define_namespace('late', settings => '{"retention_days": 30}');
+SELECT cdp.define_namespace('late', settings => '{"retention": {"event_day": 30}}');
+SELECT settings FROM cdp.define_namespace('other', settings => '{"attio_config": {"workspace": "x"}, "retention": {"event_days": 30}}');
 SELECT name, keywords FROM cdp.define_namespace('tech-startup', ARRAY['TechStartup']);
 SELECT name, keywords FROM cdp.define_namespace('late', ARRAY['TSI']);
 SELECT cdp.route_namespace('Q1_TSI_outreach');

@@ -150,6 +150,9 @@ pub fn try_route(call: &Call) -> Result<Returned> {
     let trial = Spi::connect(false, |spi| {
         let namespace = namespace(spi, call, 4)?;
         let definition = destinations::find(spi, &namespace, &destination)?;
+        if mapping.is_none() && transform.is_none() {
+            return trial::run_own(spi, &namespace, &definition, message);
+        }
         let shape = shaping::Shape {
             consent: Vec::new(),
             mapping: mapping.as_deref().map(shaping::parse_mapping).transpose()?,
@@ -161,7 +164,7 @@ pub fn try_route(call: &Call) -> Result<Returned> {
                 }),
             },
         };
-        trial::run(spi, &definition, &shape, message)
+        trial::run(spi, &definition, &shape, trial::checked(message)?)
     })?;
     Ok(Returned::Rows(vec![vec![
         Field::Text(trial.outcome.to_string()),

@@ -94,6 +94,7 @@ pub fn define(spi: &Spi, namespace: &Namespace, request: Request) -> Result<()> 
     let present: Secrets = stored.keys().map(|name| (name.as_str(), "present")).collect();
     code.validate_secrets(&config, &present).map_err(|errors| invalid(key, &errors))?;
 
+    refuse_other_kind(spi, namespace, key, kind)?;
     let now = clock::real();
     let secrets_text = Value::Object(stored.clone()).to_string();
     let id = spi
@@ -103,7 +104,7 @@ pub fn define(spi: &Spi, namespace: &Namespace, request: Request) -> Result<()> 
              ON CONFLICT (namespace_id, key) DO UPDATE SET kind = EXCLUDED.kind, config = EXCLUDED.config,
                  secrets = EXCLUDED.secrets, enabled = EXCLUDED.enabled, updated_at = EXCLUDED.updated_at,
                  paused_at = CASE WHEN d.paused_by IS NULL THEN NULL ELSE d.paused_at END,
-                 paused_reason = CASE WHEN d.paused_by IS NULL THEN NULL ELSE d.paused_reason END
+                 paused_reason = CASE WHEN d.paused_by IS NULL THEN NULL ELSE d.paused_reason END, lacks = NULL
              RETURNING destination_id",
             &[
                 Param::Int4(namespace.id),
@@ -129,10 +130,39 @@ pub fn define(spi: &Spi, namespace: &Namespace, request: Request) -> Result<()> 
         );
     }
     warn_of_refused_urls(entry, &config, key);
+    warn_of_credentials(entry, &config);
     catalog::invalidate(spi)?;
     define::notice_routes(spi, namespace, announced_traits)?;
     wake::request();
     Ok(())
+}
+
+/// What waits was meant for a system of the kind that it was: it must not go to another.
+fn refuse_other_kind(spi: &Spi, namespace: &Namespace, key: &str, kind: &str) -> Result<()> {
+    let before = spi
+        .query(
+            "SELECT destination_id, kind FROM _cdp.destinations WHERE namespace_id OPERATOR(pg_catalog.=) $1 \
+                 AND key OPERATOR(pg_catalog.=) $2 FOR UPDATE",
+            &[Param::Int4(namespace.id), Param::Text(key)],
+        )?
+        .first(|row| Ok((row.i32(0)?, row.text(1)?)))?;
+    let Some((id, before)) = before.filter(|(_, before)| before != kind) else { return Ok(()) };
+    let waiting = spi
+        .query(
+            "SELECT (SELECT pg_catalog.count(*) FROM _cdp.deliveries WHERE destination_id OPERATOR(pg_catalog.=) $1) \
+                 OPERATOR(pg_catalog.+) (SELECT pg_catalog.count(*) FROM _cdp.retries WHERE destination_id OPERATOR(pg_catalog.=) $1)",
+            &[Param::Int4(id)],
+        )?
+        .first(|row| row.i64(0))?
+        .unwrap_or(0);
+    if waiting == 0 {
+        return Ok(());
+    }
+    Err(Error::new(state::IN_USE, format!("destination \"{key}\" is of kind {before}, and messages wait for it"))
+        .detail(format!("Messages that wait: {waiting}."))
+        .hint(format!(
+            "Give the {kind} another key. Or change this one when they are sent (cdp.deliveries shows them), or drop it with them."
+        )))
 }
 
 /// Says at once what would otherwise show in the dead letters.
@@ -144,6 +174,19 @@ fn warn_of_refused_urls(entry: &CatalogueEntry, config: &Value, key: &str) {
             warn(
                 &format!("requests to \"{key}\" will be refused: {error}"),
                 Some("A superuser can open hosts with cdp.http_allow_hosts in postgresql.conf."),
+            );
+        }
+    }
+}
+
+/// A header that could be a secret is kept in clear.
+fn warn_of_credentials(entry: &CatalogueEntry, config: &Value) {
+    let headers = config.get("headers").and_then(Value::as_object);
+    for name in headers.into_iter().flat_map(Map::keys) {
+        if let Some(secret) = entry.secrets.iter().find(|secret| name.eq_ignore_ascii_case(secret.name)) {
+            warn(
+                &format!("the header {name} is kept in clear"),
+                Some(&format!("Give it as a secret instead: secrets => '{{\"{}\": \"env:CDP_NAME\"}}'.", secret.name)),
             );
         }
     }
@@ -190,7 +233,7 @@ pub fn pause(spi: &Spi, namespace: &Namespace, key: &str, reason: Option<&str>) 
 pub fn resume(spi: &Spi, namespace: &Namespace, key: &str) -> Result<()> {
     let definition = find(spi, namespace, key)?;
     spi.execute(
-        "UPDATE _cdp.destinations SET paused_at = NULL, paused_reason = NULL, paused_by = NULL, updated_at = $2
+        "UPDATE _cdp.destinations SET paused_at = NULL, paused_reason = NULL, paused_by = NULL, lacks = NULL, updated_at = $2
          WHERE destination_id OPERATOR(pg_catalog.=) $1",
         &[Param::Int4(definition.id), Param::Timestamp(clock::real())],
     )?;

@@ -5,6 +5,7 @@ use super::targets::{self, Definition};
 use crate::error::{Error, Result};
 use crate::guc;
 use crate::pg::session;
+use cdp_delivery::Request;
 use std::collections::HashMap;
 use std::pin::pin;
 use std::time::Duration;
@@ -28,13 +29,20 @@ pub fn test(definition: &Definition) -> Result<std::result::Result<String, Strin
         tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(|error| {
             Error::new("58000", "the runtime for requests cannot be built").detail(error.to_string())
         })?;
-    let mut sending = pin!(client.send(&request, Some(target.limits.timeout)));
-    let answer = loop {
-        match runtime.block_on(async { tokio::time::timeout(TICK, sending.as_mut()).await }) {
-            Ok(answer) => break answer,
-            Err(_) => session::check_for_interrupts(),
+    let send = |request: &Request| {
+        let mut sending = pin!(client.send(request, Some(target.limits.timeout)));
+        loop {
+            match runtime.block_on(async { tokio::time::timeout(TICK, sending.as_mut()).await }) {
+                Ok(answer) => break answer,
+                Err(_) => session::check_for_interrupts(),
+            }
         }
     };
+    let mut answer = send(&request);
+    let further = answer.as_ref().ok().and_then(|response| target.destination.further_test(&context, response));
+    if let Some(request) = further {
+        answer = send(&request);
+    }
     let outcome = match answer {
         Ok(response) => target.destination.test_outcome(&context, &response),
         Err(error) => Err(error.message),

@@ -241,21 +241,20 @@ pub enum Occasion {
     Replay { destination_id: Option<i32> },
 }
 
-/// Sends the messages of a batch where routes want them. Returns how many go out.
+/// Calls `each` with the messages of a batch that routes want, in the order of the batch, each with its body and a route that
+/// does.
 #[allow(clippy::too_many_arguments)]
-pub fn send_messages(
+pub fn each_wanted<'b>(
     spi: &Spi,
-    catalog: &Catalog,
+    catalog: &'b Catalog,
     calendar: &dyn Calendar,
     namespace: &Namespace,
-    batch: &[Accepted],
+    batch: &'b [Accepted],
     people: &[Person],
     now: Timestamp,
     occasion: Occasion,
-) -> Result<usize> {
-    if catalog.routes.is_empty() {
-        return Ok(0);
-    }
+    mut each: impl FnMut(&'b Accepted, &'b Route, &serde_json::Value),
+) -> Result<()> {
     let mut wanted: Vec<(&Accepted, &Route)> = Vec::new();
     for accepted in batch {
         let name = route_name(&accepted.message);
@@ -275,7 +274,7 @@ pub fn send_messages(
         }
     }
     if wanted.is_empty() {
-        return Ok(0);
+        return Ok(());
     }
     let mut by_id: HashMap<i64, &Person> = people.iter().map(|p| (p.profile_id, p)).collect();
     // People whose rows others hold are read as they are, for filters that ask about the person.
@@ -305,9 +304,7 @@ pub fn send_messages(
     } else {
         Gate::default()
     };
-    let mut outgoing = Vec::new();
     let nobody = Person::new(0, namespace.id, now, catalog.version);
-    let mut sent: BTreeSet<(&str, i32)> = BTreeSet::new();
     // A message is put together once, however many routes want it.
     for meant in wanted.chunk_by(|one, next| std::ptr::eq(one.0, next.0)) {
         let Some((accepted, _)) = meant.first() else { continue };
@@ -320,27 +317,50 @@ pub fn send_messages(
         let person = by_id.get(&accepted.profile_id).copied().unwrap_or(&nobody);
         let mut context = PersonContext::new(catalog, person, person.instant(now), calendar, &edges);
         context.message = message.as_ref();
-        for (_, route) in meant {
+        for (accepted, route) in meant {
             if gate.refuses(accepted.profile_id, &route.requirement, &body).is_some() {
                 continue;
             }
             if route.filter.as_ref().is_some_and(|filter| !cdp_expr::is_true(filter, &context)) {
                 continue;
             }
-            // Two routes to one destination that both want a message send it once.
-            if sent.insert((accepted.message_id.as_str(), route.destination_id)) {
-                outgoing.push(Outgoing {
-                    profile_id: accepted.profile_id,
-                    destination_id: route.destination_id,
-                    route_id: Some(route.id),
-                    kind: kind_of(&accepted.message),
-                    message_id: accepted.message_id.clone(),
-                    payload: body.to_string(),
-                    replay: occasion != Occasion::Arrival,
-                });
-            }
+            each(accepted, route, &body);
         }
     }
+    Ok(())
+}
+
+/// Sends the messages of a batch where routes want them. Returns how many go out.
+#[allow(clippy::too_many_arguments)]
+pub fn send_messages(
+    spi: &Spi,
+    catalog: &Catalog,
+    calendar: &dyn Calendar,
+    namespace: &Namespace,
+    batch: &[Accepted],
+    people: &[Person],
+    now: Timestamp,
+    occasion: Occasion,
+) -> Result<usize> {
+    if catalog.routes.is_empty() {
+        return Ok(0);
+    }
+    let mut outgoing = Vec::new();
+    let mut sent: BTreeSet<(&str, i32)> = BTreeSet::new();
+    each_wanted(spi, catalog, calendar, namespace, batch, people, now, occasion, |accepted, route, body| {
+        // Two routes to one destination that both want a message send it once.
+        if sent.insert((accepted.message_id.as_str(), route.destination_id)) {
+            outgoing.push(Outgoing {
+                profile_id: accepted.profile_id,
+                destination_id: route.destination_id,
+                route_id: Some(route.id),
+                kind: kind_of(&accepted.message),
+                message_id: accepted.message_id.clone(),
+                payload: body.to_string(),
+                replay: occasion != Occasion::Arrival,
+            });
+        }
+    })?;
     outbox::append(spi, namespace.id, &outgoing)?;
     Ok(outgoing.len())
 }

@@ -32,7 +32,7 @@ pub fn store(place: &Place, given: &Map<String, Value>) -> Result<Map<String, Va
             Value::Null => continue,
             Value::String(text) if is_reference(text) => reference(name, text)?,
             Value::String(text) if is_sealed(text) => {
-                key()?.open(&place.of(name), text).map_err(|error| sealed_wrongly(name, &error.to_string()))?;
+                sealing_key()?.open(&place.of(name), text).map_err(|error| sealed_wrongly(name, &error.to_string()))?;
                 text.clone()
             }
             Value::String(text) => seal(place, name, text)?,
@@ -57,7 +57,7 @@ pub fn open(place: &Place, stored: &Map<String, Value>) -> Result<Secrets> {
             reference(name, text)?;
             std::env::var(variable).map_err(|_| {
                 missing(name, format!("the server's environment has no {variable}"))
-                    .hint("Set it for the server and restart it, then call cdp.resume_destination.")
+                    .hint("Set it for the server and restart it; what waits is sent then.")
             })?
         } else if let Some(entry) = text.strip_prefix("file:") {
             if file.is_none() {
@@ -66,10 +66,15 @@ pub fn open(place: &Place, stored: &Map<String, Value>) -> Result<Secrets> {
             let found = file.as_ref().and_then(|file| file.get(entry)).and_then(Value::as_str);
             found.map(str::to_string).ok_or_else(|| {
                 missing(name, format!("the file of cdp.secrets_file has no text \"{entry}\""))
-                    .hint("Add it, then call cdp.resume_destination.")
+                    .hint("Add it; what waits is sent within a minute.")
             })?
         } else {
-            key()?.open(&place.of(name), text).map_err(|error| sealed_wrongly(name, &error.to_string()))?
+            let key = key()?.ok_or_else(|| {
+                Error::new(state::SECRET, format!("secret \"{name}\" is sealed, and there is no key to open it"))
+                    .detail("cdp.secrets_key is empty; set it in postgresql.conf to where the key is that it was sealed with (env:NAME or a file), and reload the configuration.")
+                    .hint("What waits is sent then.")
+            })?;
+            key.open(&place.of(name), text).map_err(|error| sealed_wrongly(name, &error.to_string()))?
         };
         secrets.insert(name.as_str(), clear);
     }
@@ -93,17 +98,23 @@ fn reference(name: &str, text: &str) -> Result<String> {
 }
 
 fn seal(place: &Place, name: &str, clear: &str) -> Result<String> {
-    key()?.seal(&place.of(name), clear).map_err(|error| {
+    sealing_key()?.seal(&place.of(name), clear).map_err(|error| {
         Error::new(state::SECRET, format!("secret \"{name}\" could not be sealed")).detail(error.to_string())
     })
 }
 
-fn key() -> Result<SealingKey> {
-    let setting = guc::secrets_key().ok_or_else(|| {
+/// The key, when to store something with it.
+fn sealing_key() -> Result<SealingKey> {
+    key()?.ok_or_else(|| {
         Error::new(state::SECRET, "a secret in clear needs a key to seal it, and there is none")
             .detail("The setting cdp.secrets_key is empty.")
-            .hint("Set cdp.secrets_key to env:NAME or to the path of a file with 32 random bytes in base64 (openssl rand -base64 32), or refer to the secret: env:CDP_NAME, file:NAME.")
-    })?;
+            .hint("Set cdp.secrets_key in postgresql.conf to env:NAME or to the path of a file with 32 random bytes in base64 (openssl rand -base64 32) and reload the configuration, or refer to the secret: env:CDP_NAME, file:NAME.")
+    })
+}
+
+/// The key of the configuration; None: none is set.
+fn key() -> Result<Option<SealingKey>> {
+    let Some(setting) = guc::secrets_key() else { return Ok(None) };
     let text = match setting.strip_prefix("env:") {
         Some(variable) => {
             std::env::var(variable).map_err(|_| unusable(format!("the server's environment has no {variable}")))?
@@ -112,7 +123,7 @@ fn key() -> Result<SealingKey> {
             std::fs::read_to_string(&setting).map_err(|error| unusable(format!("the file cannot be read: {error}")))?
         }
     };
-    SealingKey::parse(&text).map_err(|error| unusable(error.to_string()))
+    SealingKey::parse(&text).map(Some).map_err(|error| unusable(error.to_string()))
 }
 
 fn read_file() -> Result<Map<String, Value>> {
@@ -131,7 +142,9 @@ fn read_file() -> Result<Map<String, Value>> {
 }
 
 fn unusable(why: String) -> Error {
-    Error::new(state::SECRET, "the key of cdp.secrets_key cannot be used").detail(why)
+    Error::new(state::SECRET, "the key of cdp.secrets_key cannot be used")
+        .detail(why)
+        .hint("cdp.secrets_key is env:NAME, or the path of a file that the server may read; either holds 32 random bytes in base64.")
 }
 
 fn missing(name: &str, why: String) -> Error {

@@ -74,7 +74,7 @@ pub fn settle(spi: &Spi, attempts: &[Attempt], finished_leases: &[i64], pending:
     release(spi, &removed, now)?;
     for (destination_id, (key, reason)) in &changes.refused {
         let reason = format!("the credentials are refused: {reason}");
-        if targets::pause(spi, *destination_id, &reason)? {
+        if targets::pause(spi, *destination_id, &reason, false)? {
             pgrx::warning!("cdp: destination \"{key}\" is paused: {reason}");
         }
     }

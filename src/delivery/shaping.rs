@@ -191,6 +191,12 @@ impl Shapes {
         Ok(required.filter(|(_, consent)| !consent.is_empty()).collect())
     }
 
+    /// The shape of a route.
+    pub fn of_route(&mut self, spi: &Spi, route_id: i32) -> Result<Rc<Shape>> {
+        self.refresh(spi, &[route_id])?;
+        Ok(self.known.get(&route_id).map(|(_, shape)| Rc::clone(shape)).unwrap_or_default())
+    }
+
     fn refresh(&mut self, spi: &Spi, routes: &[i32]) -> Result<()> {
         if routes.is_empty() {
             return Ok(());

@@ -14,6 +14,10 @@ use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How often destinations that lack a secret are looked at: a file of secrets changes without notice.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// A destination that can be sent to.
 pub struct Target {
@@ -67,12 +71,15 @@ pub struct Targets {
     known: HashMap<i32, Rc<Target>>,
     /// Oid of `_cdp.destinations`, for locks.
     relation: u32,
+    /// When those that lack something were looked at last.
+    looked_at: Option<Instant>,
 }
 
 impl Targets {
     /// Forgets all, so that secrets are read again.
     pub fn forget(&mut self) {
         self.known.clear();
+        self.looked_at = None;
     }
 
     pub fn relation(&self) -> u32 {
@@ -88,6 +95,10 @@ impl Targets {
     /// Reads what changed and returns whose definition did. One that cannot be sent to is paused, with the
     /// reason.
     pub fn refresh(&mut self, spi: &Spi) -> Result<Vec<i32>> {
+        if self.looked_at.is_none_or(|at| at.elapsed() >= LOOK_AGAIN) {
+            self.looked_at = Some(Instant::now());
+            resume_complete(spi)?;
+        }
         let open = spi
             .query(
                 "SELECT destination_id, updated_at, '_cdp.destinations'::pg_catalog.regclass::pg_catalog.oid::pg_catalog.int8
@@ -111,7 +122,7 @@ impl Targets {
                 }
                 Err(error) => {
                     let detail = error.detail.map(|detail| format!(": {detail}")).unwrap_or_default();
-                    pause(spi, definition.id, &format!("{}{detail}", error.message))?;
+                    pause(spi, definition.id, &format!("{}{detail}", error.message), true)?;
                     pgrx::warning!("cdp: destination \"{}\" is paused: {}{detail}", definition.key, error.message);
                 }
             }
@@ -170,15 +181,44 @@ pub fn target(definition: &Definition) -> Result<Target> {
     })
 }
 
-/// Stops sending to a destination. Does not wait for somebody who is changing it: then the next failure
+/// Sends again to destinations that were paused for want of a secret, a key or their code, and have it now.
+fn resume_complete(spi: &Spi) -> Result<()> {
+    let waiting = spi
+        .query(
+            "SELECT destination_id FROM _cdp.destinations WHERE enabled AND lacks IS NOT NULL AND paused_by IS NULL",
+            &[],
+        )?
+        .map(|row| row.i32(0))?;
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    for definition in definitions(spi, &waiting)? {
+        if target(&definition).is_err() {
+            continue;
+        }
+        let resumed = spi.execute(
+            "UPDATE _cdp.destinations AS d SET paused_at = NULL, paused_reason = NULL, lacks = NULL, updated_at = pg_catalog.clock_timestamp() \
+             FROM (SELECT destination_id FROM _cdp.destinations WHERE destination_id OPERATOR(pg_catalog.=) $1 \
+                   AND lacks IS NOT NULL AND paused_by IS NULL FOR UPDATE SKIP LOCKED) AS free \
+             WHERE d.destination_id OPERATOR(pg_catalog.=) free.destination_id",
+            &[Param::Int4(definition.id)],
+        )?;
+        if resumed > 0 {
+            pgrx::log!("cdp: destination \"{}\" has what it lacked and is sent to again", definition.key);
+        }
+    }
+    Ok(())
+}
+
+/// Stops sending to a destination; `lacks` says that the server has to be given something first. Does not wait for somebody who is changing it: then the next failure
 /// pauses it.
-pub fn pause(spi: &Spi, destination_id: i32, reason: &str) -> Result<bool> {
+pub fn pause(spi: &Spi, destination_id: i32, reason: &str, lacks: bool) -> Result<bool> {
     let paused = spi.execute(
-        "UPDATE _cdp.destinations AS d SET paused_at = pg_catalog.clock_timestamp(), paused_reason = $2
+        "UPDATE _cdp.destinations AS d SET paused_at = pg_catalog.clock_timestamp(), paused_reason = $2, lacks = CASE WHEN $3 THEN $2 END
          FROM (SELECT destination_id FROM _cdp.destinations
                WHERE destination_id OPERATOR(pg_catalog.=) $1 AND paused_at IS NULL FOR UPDATE SKIP LOCKED) AS free
          WHERE d.destination_id OPERATOR(pg_catalog.=) free.destination_id",
-        &[Param::Int4(destination_id), Param::Text(reason)],
+        &[Param::Int4(destination_id), Param::Text(reason), Param::Bool(lacks)],
     )?;
     Ok(paused > 0)
 }

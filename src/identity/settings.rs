@@ -93,7 +93,7 @@ fn object<'a>(value: &'a Value, path: &str) -> Result<&'a Map<String, Value>> {
 }
 
 /// Refuses members that mean nothing: most likely a typing mistake.
-fn known(object: &Map<String, Value>, path: &str, names: &[&str]) -> Result<()> {
+pub(crate) fn known(object: &Map<String, Value>, path: &str, names: &[&str]) -> Result<()> {
     for name in object.keys() {
         if !names.contains(&name.as_str()) {
             let error = unknown_key("setting", name, names.iter().copied());

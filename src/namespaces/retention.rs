@@ -1,7 +1,7 @@
 //! How long a namespace keeps events: `settings -> 'retention'`, as `{"event_days": 365}`.
 
 use super::Namespace;
-use crate::error::{cut, state, Error, Result};
+use crate::error::{state, Error, Result};
 use crate::pg::datum::Param;
 use crate::pg::spi::Spi;
 use serde_json::Value;
@@ -10,9 +10,7 @@ use serde_json::Value;
 pub fn read(settings: &Value) -> Result<Option<i64>> {
     let Some(retention) = settings.get("retention").filter(|retention| !retention.is_null()) else { return Ok(None) };
     let retention = retention.as_object().ok_or_else(|| wrong("retention", "has to be an object"))?;
-    if let Some(name) = retention.keys().find(|name| *name != "event_days") {
-        return Err(wrong(&format!("retention.{}", cut(name)), "is no setting"));
-    }
+    crate::identity::settings::known(retention, "retention", &["event_days"])?;
     match retention.get("event_days") {
         None | Some(Value::Null) => Ok(None),
         Some(days) => match days.as_i64().filter(|days| (1..=36_500).contains(days)) {

@@ -154,6 +154,11 @@ pub trait Destination: Send + Sync {
         None
     }
 
+    /// The request that tells what the answer to the test request leaves open; None when it says enough.
+    fn further_test(&self, _context: &Context, _answer: &Response) -> Option<Request> {
+        None
+    }
+
     /// What the answer to the test request says: a sentence, as success or as failure.
     fn http_test_outcome(
         &self,

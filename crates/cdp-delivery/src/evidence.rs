@@ -11,15 +11,23 @@ use std::time::Duration;
 /// Characters of a body that are kept.
 const BODY: usize = 4_000;
 
-/// Headers whose value is never shown, whether it is a known secret or not.
-const PRIVATE_HEADERS: &[&str] = &[
-    "authorization",
+/// What is in the name of a header, or of a parameter of a URL, whose value is never shown, whether it is a known secret
+/// or not.
+const PRIVATE: &[&str] = &[
+    "auth",
     "cookie",
-    "set-cookie",
-    "api-key",
-    "x-api-key",
-    "x-api-token",
+    "token",
+    "secret",
+    "password",
+    "credential",
+    "key",
 ];
+
+/// Whether a header or a parameter of this name looks like a credential.
+fn is_private(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    PRIVATE.iter().any(|part| name.contains(part)) && !name.contains("idempotency")
+}
 
 pub(crate) fn evidence(
     secrets: &Secrets,
@@ -42,7 +50,7 @@ pub(crate) fn evidence(
     };
     let request = match request {
         Request::Http(http) => {
-            let mut text = format!("{} {}\n", http.method.as_str(), http.url);
+            let mut text = format!("{} {}\n", http.method.as_str(), masked_url(&http.url));
             headers(&mut text, &http.headers);
             body(&mut text, &http.body);
             text
@@ -70,10 +78,21 @@ pub(crate) fn evidence(
     }
 }
 
+/// A URL without the values of parameters that look like credentials.
+fn masked_url(url: &str) -> String {
+    let Some((before, query)) = url.split_once('?') else {
+        return url.to_string();
+    };
+    let parts = query.split('&').map(|part| match part.split_once('=') {
+        Some((name, _)) if is_private(name) => format!("{name}={MASK}"),
+        _ => part.to_string(),
+    });
+    format!("{before}?{}", parts.collect::<Vec<_>>().join("&"))
+}
+
 fn headers(text: &mut String, headers: &[(String, String)]) {
     for (name, value) in headers {
-        let private = PRIVATE_HEADERS.contains(&name.to_ascii_lowercase().as_str());
-        let value = if private { MASK } else { value };
+        let value = if is_private(name) { MASK } else { value };
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{name}: {value}");
     }
@@ -88,5 +107,24 @@ fn body(text: &mut String, body: &[u8]) {
     text.extend(shown.chars().filter(|c| *c != '\0').take(BODY));
     if body.len() > BODY {
         let _ = write!(text, "… ({} bytes)", body.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::masked_url;
+
+    #[test]
+    fn urls_are_shown_without_credentials() {
+        for (url, shown) in [
+            ("https://a.example/in", "https://a.example/in"),
+            (
+                "https://a.example/in?api_key=s3cret&v=2&Token=x",
+                "https://a.example/in?api_key=***&v=2&Token=***",
+            ),
+            ("https://a.example/?key&flag", "https://a.example/?key&flag"),
+        ] {
+            assert_eq!(masked_url(url), shown);
+        }
     }
 }

@@ -265,7 +265,11 @@ fn run_test(destination: &dyn Destination, context: &Context, given: &Value) -> 
         .iter()
         .map(|answer| {
             let mut actual = answer.clone();
-            let (ok, detail) = match destination.test_outcome(context, &read_response(answer)) {
+            let response = read_response(answer);
+            if let Some(next) = destination.further_test(context, &response) {
+                actual["then"] = write_request(&next);
+            }
+            let (ok, detail) = match destination.test_outcome(context, &response) {
                 Ok(detail) => (true, detail),
                 Err(detail) => (false, detail),
             };

@@ -7,10 +7,11 @@ use crate::config::{
 use crate::destination::{CatalogueEntry, Category, Context, Destination, Duplicates};
 use crate::digest::sha256_hex;
 use crate::http::{HttpRequest, HttpResponse, Method};
-use crate::message::{Message, MessageKind};
-use crate::outcome::{Outcome, Plan, Request, RequestPlan};
+use crate::message::{millis_text, Message, MessageKind};
+use crate::outcome::{Outcome, Plan, Request, RequestPlan, Response};
 use crate::signing::signatures;
 use crate::template::{encode_component, Template};
+use serde_json::json;
 
 /// See the module.
 pub struct Webhook;
@@ -119,7 +120,7 @@ impl Destination for Webhook {
         grouped.into_plan(|group| request(context, batch, group, batched))
     }
 
-    /// Asks for the headers alone: nothing is posted, and any answer shows that somebody listens.
+    /// Asks for the headers alone: nothing is posted.
     fn test_request(&self, context: &Context) -> Option<Request> {
         let url = context.config.required("url");
         Template::parse(&url).ok().filter(Template::is_plain)?;
@@ -129,6 +130,35 @@ impl Destination for Webhook {
         }
         add_headers(&mut request, &context.config.object("headers"));
         Some(Request::Http(request))
+    }
+
+    /// Endpoints that take posts need not know HEAD: one that does not is sent a message that says it is a test.
+    fn further_test(&self, context: &Context, answer: &Response) -> Option<Request> {
+        let Response::Http(answer) = answer else {
+            return None;
+        };
+        if !matches!(answer.status, 404 | 405 | 501) {
+            return None;
+        }
+        let id = format!("cdp-test-{}", context.now);
+        let message = Message {
+            body: json!({
+                "type": "track",
+                "event": "Destination Tested",
+                "messageId": id,
+                "anonymousId": "cdp-test",
+                "properties": {},
+                "context": {"test": true},
+                "timestamp": millis_text(context.now),
+            }),
+            id,
+            profile_id: 0,
+            kind: MessageKind::Track,
+            replay: false,
+            attempt: 1,
+        };
+        let plan = self.requests(context, &[&message]);
+        plan.requests.into_iter().next().map(|plan| plan.request)
     }
 
     fn http_test_outcome(
@@ -141,10 +171,7 @@ impl Destination for Webhook {
                 "the credentials are refused: {}",
                 response.summary()
             )),
-            // Few endpoints that take posts answer anything else.
-            status @ (200..=299 | 404 | 405 | 501) => {
-                Ok(format!("the endpoint answers (HTTP {status} to HEAD)"))
-            }
+            status @ 200..=299 => Ok(format!("the endpoint answers (HTTP {status})")),
             _ => Err(response.summary()),
         }
     }
