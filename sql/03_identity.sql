@@ -5,14 +5,16 @@ CREATE SEQUENCE _cdp.identifier_kind_id_seq AS integer START 1000;
 CREATE TABLE _cdp.identifier_kinds (
     kind_id integer NOT NULL DEFAULT pg_catalog.nextval('_cdp.identifier_kind_id_seq'::pg_catalog.regclass),
     name text NOT NULL,
+    namespace_id integer NOT NULL,
     PRIMARY KEY (kind_id),
-    UNIQUE (name)
+    UNIQUE (namespace_id, name)
 );
 ALTER SEQUENCE _cdp.identifier_kind_id_seq OWNED BY _cdp.identifier_kinds.kind_id;
-COMMENT ON TABLE _cdp.identifier_kinds IS 'Kinds of identifiers; those below 1000 come with the extension';
-INSERT INTO _cdp.identifier_kinds (kind_id, name) VALUES
-    (1, 'user_id'), (2, 'email'), (3, 'email_hash'), (4, 'phone'), (5, 'anonymous_id'), (6, 'device_id'),
-    (7, 'ga_client_id'), (8, 'idfa'), (9, 'push_token');
+COMMENT ON TABLE _cdp.identifier_kinds IS 'Kinds of identifiers; those below 1000 come with the extension and are of every namespace';
+COMMENT ON COLUMN _cdp.identifier_kinds.namespace_id IS 'Whose kind it is; 0: every namespace has it';
+INSERT INTO _cdp.identifier_kinds (kind_id, name, namespace_id) VALUES
+    (1, 'user_id', 0), (2, 'email', 0), (3, 'email_hash', 0), (4, 'phone', 0), (5, 'anonymous_id', 0), (6, 'device_id', 0),
+    (7, 'ga_client_id', 0), (8, 'idfa', 0), (9, 'push_token', 0);
 
 CREATE TABLE _cdp.identifiers (
     namespace_id integer NOT NULL,

@@ -13,6 +13,11 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+/// Kinds that come with the extension, as sql/03_identity.sql numbers them.
+pub const EMAIL: i32 = 2;
+pub const EMAIL_HASH: i32 = 3;
+pub const PHONE: i32 = 4;
+
 pub struct Kinds {
     by_name: HashMap<String, i32>,
     pub rules: Rules,
@@ -69,7 +74,11 @@ fn load(spi: &Spi, namespace: &Namespace) -> Result<Rc<Kinds>> {
         Settings::default()
     });
     let rows = spi
-        .query_latest("SELECT kind_id, name FROM _cdp.identifier_kinds ORDER BY kind_id", &[])?
+        .query_latest(
+            "SELECT kind_id, name FROM _cdp.identifier_kinds WHERE namespace_id OPERATOR(pg_catalog.=) ANY (ARRAY[0, $1]) \
+             ORDER BY kind_id",
+            &[Param::Int4(namespace.id)],
+        )?
         .map(|row| Ok((row.i32(0)?, row.text(1)?)))?;
     let kinds = Rc::new(Kinds {
         rules: Rules::new(rows.iter().map(|(id, name)| settings.rule(*id, name))),
@@ -80,7 +89,7 @@ fn load(spi: &Spi, namespace: &Namespace) -> Result<Rc<Kinds>> {
     Ok(kinds)
 }
 
-/// More kinds than these in one database are a mistake: somebody puts values where the name of a kind belongs.
+/// More kinds than these in one namespace are a mistake: somebody puts values where the name of a kind belongs.
 pub const MOST_KINDS: usize = 1_000;
 
 /// The kinds of a namespace, with those of the given names made where they are new, as far as there is room.
@@ -103,8 +112,8 @@ pub fn with_names<'a>(spi: &Spi, namespace: &Namespace, names: impl Iterator<Ite
         return Ok(kinds);
     }
     spi.execute(
-        "INSERT INTO _cdp.identifier_kinds (name) SELECT n FROM pg_catalog.unnest($1) AS n ON CONFLICT DO NOTHING",
-        &[Param::TextArray(&missing)],
+        "INSERT INTO _cdp.identifier_kinds (namespace_id, name) SELECT $1, n FROM pg_catalog.unnest($2) AS n ON CONFLICT DO NOTHING",
+        &[Param::Int4(namespace.id), Param::TextArray(&missing)],
     )?;
     load(spi, namespace)
 }

@@ -69,7 +69,8 @@ impl Request {
         let of_id = resolve::matches(spi, namespace, id, None)?;
         let (root, rest) = match of_id.first() {
             Some(first) => {
-                let same: Vec<Match> = of_id.iter().filter(|m| m.profile_id == first.profile_id).cloned().collect();
+                let mut same: Vec<Match> = of_id.iter().filter(|m| m.profile_id == first.profile_id).cloned().collect();
+                same.extend(other_forms(spi, first.profile_id, &same)?);
                 (first.profile_id, Part::Identifiers(keys(&same)))
             }
             None => {
@@ -78,7 +79,8 @@ impl Request {
             }
         };
         let of_identifier = resolve::matches(spi, namespace, identifier, kind)?;
-        let own: Vec<Match> = of_identifier.iter().filter(|m| m.profile_id == root).cloned().collect();
+        let mut own: Vec<Match> = of_identifier.iter().filter(|m| m.profile_id == root).cloned().collect();
+        own.extend(other_forms(spi, root, &own)?);
         if own.is_empty() {
             let absorbed = match kind {
                 None => resolve::profile(spi, namespace, identifier)?,
@@ -104,6 +106,27 @@ impl Request {
         };
         Ok(Request { root, rest, part: Part::Identifiers(part) })
     }
+}
+
+/// An email and its hash are one identifier in two forms: every message that has the email has both. Returns the other
+/// form of each, where the person has it.
+fn other_forms(spi: &Spi, root: i64, named: &[Match]) -> Result<Vec<Match>> {
+    if !named.iter().any(|m| matches!(m.kind, kinds::EMAIL | kinds::EMAIL_HASH)) {
+        return Ok(Vec::new());
+    }
+    let own = spi
+        .query(
+            "SELECT kind_id, value FROM _cdp.identifiers WHERE profile_id OPERATOR(pg_catalog.=) $1 \
+                 AND kind_id OPERATOR(pg_catalog.=) ANY (ARRAY[$2, $3])",
+            &[Param::Int8(root), Param::Int4(kinds::EMAIL), Param::Int4(kinds::EMAIL_HASH)],
+        )?
+        .map(|row| Ok(Match { kind: row.i32(0)?, value: row.text(1)?, profile_id: root }))?;
+    let is_other_form = |a: &Match, b: &Match| match (a.kind, b.kind) {
+        (kinds::EMAIL, kinds::EMAIL_HASH) => cdp_message::email_hash(&a.value) == b.value,
+        (kinds::EMAIL_HASH, kinds::EMAIL) => cdp_message::email_hash(&b.value) == a.value,
+        _ => false,
+    };
+    Ok(own.into_iter().filter(|own| named.iter().any(|named| is_other_form(named, own))).collect())
 }
 
 fn not_an_identifier(id: &str, identifier: &str, owner: Option<&Match>) -> Error {

@@ -55,7 +55,7 @@ impl Reason {
             sqlstate: state::TOO_MANY_KINDS,
             field: identifier.source.path().into_owned(),
             value: cut(&identifier.kind),
-            message: format!("there are {MOST_KINDS} kinds of identifiers already; \"{}\" would be one more", cut(&identifier.kind)),
+            message: format!("the namespace has {MOST_KINDS} kinds of identifiers already; \"{}\" would be one more", cut(&identifier.kind)),
             hint: "The type of an external id names what sort of id it is, such as loyalty_card; it is the same for everybody.",
         }
     }

@@ -23,8 +23,6 @@ const CHUNK: usize = 1_000;
 const ANY_KIND: i32 = 0;
 const PROFILE_ID: i32 = -1;
 /// Kinds whose values are normalised (sql/03_identity.sql).
-const EMAIL: i32 = 2;
-const PHONE: i32 = 4;
 
 /// A row of a list: value and kind.
 type Entry = (String, i32);
@@ -121,7 +119,7 @@ fn look_up(spi: &Spi, namespace: &Namespace, ids: &[String], kind: Option<&str>)
                 return Given { entries: vec![(profile_id.to_string(), PROFILE_ID)], person: Some(*owner) };
             }
             let mut entries = vec![(id.clone(), kind.unwrap_or(ANY_KIND))];
-            for (form, of) in [(normal("email", id), EMAIL), (normal("phone", id), PHONE)] {
+            for (form, of) in [(normal("email", id), kinds::EMAIL), (normal("phone", id), kinds::PHONE)] {
                 match (form, kind) {
                     (Some(value), None) if value != *id => entries.push((value, of)),
                     (Some(value), Some(kind)) if kind == of => entries = vec![(value, of)],

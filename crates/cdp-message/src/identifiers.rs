@@ -192,8 +192,9 @@ fn phone(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// SHA-256 of an address that is already normalised, in lower-case hexadecimal.
-fn email_hash(email: &str) -> String {
+/// The identifier of kind `email_hash` that goes with an email: the SHA-256 of the address, which has to be
+/// normalised, in lower-case hexadecimal.
+pub fn email_hash(email: &str) -> String {
     let digest = Sha256::digest(email.as_bytes());
     let mut hash = String::with_capacity(64);
     for byte in digest {

@@ -19,7 +19,7 @@ mod timestamp;
 pub use document::{members, Document, Members};
 pub use error::{ErrorCode, MessageError};
 pub use identifiers::{
-    identifiers, names_somebody, normalize_identifier, ExtractionRules, Identifier,
+    email_hash, identifiers, names_somebody, normalize_identifier, ExtractionRules, Identifier,
     IdentifierSource, KeyRule,
 };
 pub use limits::Limits;
