@@ -22,9 +22,9 @@ test-all: ## every test tier on every version
 	@tools/test.sh --all
 coverage: ## line coverage over all test tiers
 	@tools/coverage.sh
-bench: ## measure everything beside its peers (an hour): bench/README.md
+bench: ## measure everything beside its peers (three quarters of an hour): bench/README.md
 	@tools/bench.sh
-bench-quick: ## ... a small cut of every series (5 minutes)
+bench-quick: ## ... a small cut of every series (less than 5 minutes)
 	@tools/bench.sh --quick
 clean: ## stop and remove everything that these commands made
 	@tools/clean.sh

@@ -93,7 +93,7 @@ def clients(server, report, quick):
         comparison = Comparison(
             f"Batches of {size:,}, {count} connection{'s' if count > 1 else ''}", "events/s",
             [
-                Contestant(name, lambda _, script=script, count=count: server.pgbench("clients", choose + script, 3 if quick else 20, count)[0] * size)
+                Contestant(name, lambda _, script=script, count=count: server.pgbench("clients", choose + script, 3 if quick else 10, count)[0] * size)
                 for name, script in (("INSERT … SELECT", floor), ("cdp.ingest(text)", ingest))
             ],
         ).run(3)
@@ -126,7 +126,7 @@ def single_calls(server, report, quick):
     data = Data(server, "single", session)
     session.run(data.make(1, people * 2, people, only="inbox").inbox)
     session.run("VACUUM ANALYZE; CHECKPOINT")
-    seconds = 3 if quick else 15
+    seconds = 3 if quick else 8
     for clients in [1] if quick else [1, 2, 4, 8]:
         tail = {}
 
@@ -142,7 +142,7 @@ def single_calls(server, report, quick):
             f"Single calls, {clients} client{'s' if clients > 1 else ''}", "calls/s",
             [once("one-row INSERT", INSERT_ONE), once("cdp.track", TRACK_ONE)],
             target={"cdp.track": (">=", 0.40)},
-        ).run(5 if quick else 7)
+        ).run(5)
         comparison.notes = {f"{name}: p99 in ms, median of the rounds": sorted(p)[len(p) // 2] for name, p in tail.items()}
         report.add(f"ingest-single-{clients}", comparison)
     session.close()

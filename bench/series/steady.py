@@ -11,7 +11,7 @@ from series.footprint import memory_mb
 from series.ingest import prepared
 
 # What an event leaves on disk for good, with room to spare, and the most that WAL takes.
-EVENT_BYTES, WAL_BYTES = 600, 10e9
+EVENT_BYTES, WAL_BYTES = 500, 10e9
 TENTHS = 10
 
 
