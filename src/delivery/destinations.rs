@@ -81,7 +81,7 @@ fn check_secret_names(entry: &CatalogueEntry, given: &Map<String, Value>) -> Res
 /// Makes or changes a destination.
 pub fn define(spi: &Spi, namespace: &Namespace, request: Request) -> Result<()> {
     let Request { key, kind, mut config, secrets: given, enabled } = request;
-    let announced_traits = catalog::current(spi, namespace)?.announces_traits();
+    let announced_traits = catalog::current(spi, namespace)?.routes.announces_traits();
     let code = code(kind)?;
     let entry = code.catalogue();
     // Secrets may stand in the configuration, as vendors show it; they are not kept there.
@@ -210,7 +210,7 @@ pub fn find(spi: &Spi, namespace: &Namespace, key: &str) -> Result<Definition> {
 }
 
 fn unknown(spi: &Spi, namespace: &Namespace, key: &str) -> Error {
-    match super::routes::check_destinations(spi, namespace, &[key.to_string()]) {
+    match super::routing::routes::check_destinations(spi, namespace, &[key.to_string()]) {
         Err(error) => error,
         Ok(()) => unknown_key("destination", key, std::iter::empty()),
     }

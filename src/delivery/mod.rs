@@ -10,7 +10,7 @@ pub mod outbox;
 pub mod probe;
 pub mod replay;
 pub mod route_definitions;
-pub mod routes;
+pub mod routing;
 pub mod run;
 pub mod secrets;
 pub mod settle;

@@ -2,7 +2,7 @@
 //! refuse them.
 
 use super::destinations;
-use super::routes::{self, Occasion};
+use super::routing::messages::{send_messages, Occasion};
 use super::targets::Definition;
 use crate::error::{state, Error, Result};
 use crate::ingest::Accepted;
@@ -25,7 +25,7 @@ pub fn replay(spi: &Spi, namespace: &Namespace, rows: &[Value], destination: Opt
     let batch = rows.iter().map(accepted).collect::<Result<Vec<Accepted>>>()?;
     refuse_foreign(spi, namespace, &batch)?;
     let occasion = Occasion::Replay { destination_id };
-    routes::send_messages(spi, &catalog, &calendar, namespace, &batch, &[], clock::now()?, occasion)
+    send_messages(spi, &catalog, &calendar, namespace, &batch, &[], clock::now()?, occasion)
 }
 
 /// The destination of this key, which has to take replays.

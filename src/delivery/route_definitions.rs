@@ -93,7 +93,7 @@ impl Key {
 /// Makes a route, or changes its mapping and transformation. Returns its id.
 pub fn define(spi: &Spi, namespace: &Namespace, request: &Request) -> Result<i32> {
     let known = define::lock(spi, namespace)?;
-    let announced_traits = known.announces_traits();
+    let announced_traits = known.routes.announces_traits();
     let mut key = Key::of(spi, namespace, request)?;
     let names = define::known_names(spi, &known)?;
     let checked = match request.filter {

@@ -124,7 +124,7 @@ fn original(fields: &Fields) -> String {
     }
     for (key, at) in [("timestamp", fields.timestamp), ("sentAt", fields.sent_at)] {
         if let Some(at) = at {
-            body.insert(key.to_string(), json!(crate::delivery::routes::iso(at)));
+            body.insert(key.to_string(), json!(crate::delivery::routing::messages::iso(at)));
         }
     }
     serde_json::Value::Object(body).to_string()

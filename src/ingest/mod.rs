@@ -12,7 +12,7 @@ pub mod partitions;
 pub mod quarantine;
 pub mod stored;
 
-use crate::delivery::routes;
+use crate::delivery::routing::messages;
 use crate::error::{state, Result};
 use crate::governance::{consent, suppression};
 use crate::guc;
@@ -187,7 +187,7 @@ pub fn ingest(
                 receipt.status = Status::Quarantined;
                 receipt.reason = Some(reason.message.clone());
                 let lost = Accepted { message: arrived.message, message_id: arrived.message_id, profile_id: 0 };
-                rejected.push(Rejected { reason, original: routes::payload(&lost).to_string() });
+                rejected.push(Rejected { reason, original: messages::payload(&lost).to_string() });
                 given_back.push(lost.message_id);
             }
         }

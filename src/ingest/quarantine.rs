@@ -1,7 +1,7 @@
 //! Messages that cannot be taken: kept as they came, with the reason.
 
 use super::{Accepted, Incoming, Receipt, Status};
-use crate::delivery::routes;
+use crate::delivery::routing::messages;
 use crate::error::{cut, state, Error, Result};
 use crate::identity::kinds::MOST_KINDS;
 use crate::pg::datum::Param;
@@ -136,7 +136,7 @@ pub fn misplaced(
             Ok(message) => {
                 let message_id = message.message_id.clone().unwrap_or_else(|| Uuid::now_v7().to_string());
                 let original = Accepted { message, message_id: message_id.clone(), profile_id: 0 };
-                (Some(message_id), routes::payload(&original))
+                (Some(message_id), messages::payload(&original))
             }
             Err(bad) => (None, super::stored::json(&bad.original).unwrap_or(Value::String(bad.original))),
         };

@@ -3,7 +3,7 @@
 use super::announce::Change;
 use super::stored::Stored;
 use super::Score;
-use crate::traits::catalog::{Catalog, Touched};
+use crate::traits::catalog::Catalog;
 use crate::traits::computed::Computed;
 use crate::traits::context::PersonContext;
 use cdp_score::RuleOutcome;
@@ -19,18 +19,6 @@ pub struct Assessment<'s> {
     new: Stored,
 }
 
-/// The scores to look at, each with its rules; all of them without `touched`.
-pub fn wanted(catalog: &Catalog, touched: Option<&Touched>) -> Vec<(usize, Vec<usize>)> {
-    match touched {
-        Some(touched) => {
-            let pairs: Vec<(usize, usize)> = touched.rules.iter().copied().collect();
-            let scores = pairs.chunk_by(|a, b| a.0 == b.0);
-            scores.filter_map(|of| Some((of.first()?.0, of.iter().map(|pair| pair.1).collect()))).collect()
-        }
-        None => catalog.scores.iter().enumerate().map(|(i, score)| (i, (0..score.rules.len()).collect())).collect(),
-    }
-}
-
 impl<'s> Assessment<'s> {
     /// Looks at some rules of a score. The person's other rules are as they were when somebody last looked: no event
     /// has touched them since, and time had not changed them before the person was due.
@@ -41,7 +29,7 @@ impl<'s> Assessment<'s> {
         rules: &[usize],
     ) -> Option<Assessment<'s>> {
         let score = catalog.scores.get(position)?;
-        let old = context.person.computed.get(score.id).and_then(|entry| Stored::parse(&entry.json));
+        let old = context.person.computed.get(score.id).and_then(|entry| Stored::parse(entry.json));
         let rules = rules.iter().filter_map(|rule| Some((*rule, context.rule_outcome(score, *rule)?)));
         let rules: Vec<(usize, RuleOutcome)> = rules.collect();
         let new = match &old {
@@ -62,13 +50,13 @@ impl<'s> Assessment<'s> {
         if is_announced {
             self.new.announced = self.new.total.clone();
         }
-        computed.set_json(self.score.id, self.new.to_text(), false, at);
+        computed.set_json(self.score.id, &self.new.to_text(), at);
         let sums = |stored: &Stored| (stored.total.clone(), stored.icp.clone(), stored.behavior.clone());
         if sums(&old) == sums(&self.new) && old.grade == self.new.grade {
             return None;
         }
         // Nobody reads it unless a route announces scores, and then all attributes were looked at.
-        let meta = if catalog.announces_scores() {
+        let meta = if catalog.routes.announces_scores() {
             let is_attribute = |rule: usize| rule < self.score.model.attributes.len();
             let attributes = self.rules.into_iter().filter(|(rule, _)| is_attribute(*rule));
             let attributes: Vec<RuleOutcome> = attributes.map(|(_, outcome)| outcome).collect();

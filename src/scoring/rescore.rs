@@ -4,12 +4,13 @@ use crate::error::{unknown_key, Result};
 use crate::namespaces::Namespace;
 use crate::pg::clock;
 use crate::pg::spi::Spi;
-use crate::traits::catalog::{self, Touched};
+use crate::traits::catalog::{self, Scope, Touched};
 use crate::traits::engine;
-use crate::traits::evaluate::{self, Cause, Scope, Task};
+use crate::traits::evaluate::{self, Cause, Task};
 use crate::traits::person::{self, Person};
 use crate::traits::settle::{self, Look};
 use std::collections::HashSet;
+use std::rc::Rc;
 
 /// Scores up to `limit` people of a namespace anew, beginning after a profile. Returns the last one; None when there
 /// was nobody left.
@@ -32,11 +33,8 @@ pub fn chunk(spi: &Spi, namespace: &Namespace, key: &str, after: i64, limit: i64
     let rules = rules.flat_map(|(position, score)| (0..score.rules.len()).map(move |rule| (position, rule))).collect();
     let touched = Touched { rules, ..Touched::default() };
     evaluate::load_needed(spi, &known, &mut others, known.touched_definitions(&touched))?;
-    let task = |person: &Person| Task {
-        scope: Scope::Some(touched.clone()),
-        at: person.instant(now),
-        cause: Cause::Definition,
-    };
+    let scope = Rc::new(Scope::of(&known, &touched));
+    let task = |person: &Person| Task { scope: scope.clone(), at: person.instant(now), cause: Cause::Definition };
     let tasks: Vec<Task> = others.iter().map(task).collect();
     let mut held: Vec<&mut Person> = others.iter_mut().collect();
     let changes = evaluate::evaluate(spi, &known, &known.calendar(), &mut held, &tasks)?;

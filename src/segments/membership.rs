@@ -28,7 +28,7 @@ pub fn position(catalog: &Catalog, key: &str) -> Result<usize> {
 /// Since when somebody is in a segment: as stored, or, where time alone brought them in and the worker has not
 /// been there yet, the instant at which that was due.
 pub fn since(person: &Person, segment_id: i32, at: Timestamp) -> Timestamp {
-    person.memberships.get(&segment_id).copied().unwrap_or_else(|| person.due.map_or(at, |due| due.min(at)))
+    person.memberships.since(segment_id).unwrap_or_else(|| person.due.map_or(at, |due| due.min(at)))
 }
 
 /// People whose stored memberships may not be the last word, each with the segments (by id) that they are in, and

@@ -39,7 +39,7 @@ fn values<'a>(namespace_id: i32, history_id: i64, line: &'a Line) -> [Param<'a>;
 }
 
 /// Writes memberships and history for what changed; touches nothing when nothing did.
-pub fn write(spi: &Spi, catalog: &Catalog, changes: &[Change]) -> Result<()> {
+pub fn write<'a>(spi: &Spi, catalog: &Catalog, changes: impl Iterator<Item = &'a Change>) -> Result<()> {
     let mut memberships: BTreeMap<(i64, i32), Option<i64>> = BTreeMap::new();
     let mut lines = Vec::new();
     for change in changes {
@@ -58,12 +58,7 @@ pub fn write(spi: &Spi, catalog: &Catalog, changes: &[Change]) -> Result<()> {
             }
             What::Trait { position, old, new } => {
                 let Some(found) = catalog.traits.get(*position) else { continue };
-                // Numbers and lists change with almost every event: their history is the events.
-                if !is_state(old) || !is_state(new) {
-                    continue;
-                }
-                // That somebody is not something yet is no news.
-                if old == "null" && new == "false" {
+                if !is_remembered(old, new) {
                     continue;
                 }
                 ("trait", found.key.as_str(), old.into(), new.into())
@@ -88,6 +83,13 @@ pub fn write(spi: &Spi, catalog: &Catalog, changes: &[Change]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether the history has a change of a trait from one JSON value to another.
+pub fn is_remembered(old: &str, new: &str) -> bool {
+    // Numbers and lists change with almost every event: their history is the events. That somebody is not something
+    // yet is no news.
+    is_state(old) && is_state(new) && (old != "null" || new != "false")
 }
 
 /// Whether a value is a state somebody is in rather than a measurement: true, false or a text.

@@ -1,11 +1,12 @@
 //! One person at one instant, as expressions see them.
 
-use super::catalog::{Catalog, Definition};
+use super::catalog::memo::Memo;
+use super::catalog::{Catalog, Definition, Slot};
 use super::edges::Edges;
 use super::person::{self, Person};
 use crate::error::Result;
 use crate::scoring::Score;
-use cdp_expr::{Aggregate, Context, EventSource};
+use cdp_expr::{Aggregate, Context};
 use cdp_state::{Calendar, StateError};
 use cdp_value::{AggregateFunction, AgoUnit, Decimal, Timestamp, Value};
 use rustc_hash::FxHashMap;
@@ -22,7 +23,7 @@ pub struct PersonContext<'a> {
     pub attributes: Option<&'a Value>,
     /// The message at hand, for filters of routes.
     pub message: Option<&'a Value>,
-    known: RefCell<FxHashMap<usize, Value>>,
+    memo: RefCell<Memo>,
     /// Totals and grades of scores, by id.
     scores: RefCell<FxHashMap<i32, (Value, Value)>>,
     damage: RefCell<Option<StateError>>,
@@ -44,7 +45,7 @@ impl<'a> PersonContext<'a> {
             edges,
             attributes: None,
             message: None,
-            known: RefCell::default(),
+            memo: RefCell::new(catalog.lend_memo()),
             scores: RefCell::default(),
             damage: RefCell::default(),
         }
@@ -108,23 +109,30 @@ impl<'a> PersonContext<'a> {
         read.map_err(|error| self.damage.replace(Some(error))).ok()
     }
 
-    fn seen(&self, source: &EventSource, function: AggregateFunction) -> Option<Timestamp> {
-        let aggregate = Aggregate { source: source.clone(), function, property: None, window: None };
-        let units = [AgoUnit::Days, AgoUnit::Hours, AgoUnit::Minutes];
-        // Any of the three units names the slot that knows.
-        units.into_iter().find_map(|unit| {
-            let function = match function {
-                AggregateFunction::FirstSeenAgo(_) => AggregateFunction::FirstSeenAgo(unit),
-                _ => AggregateFunction::LastSeenAgo(unit),
-            };
-            let bound = Aggregate { function, ..aggregate.clone() };
-            let position = self.catalog.aggregate_position(&bound)?;
-            let slot = self.catalog.slots.get(self.catalog.aggregates.get(position)?.slot)?;
-            match function {
-                AggregateFunction::FirstSeenAgo(_) => self.readable(self.person.state.slot_first_seen(&slot.spec))?,
-                _ => self.readable(self.person.state.slot_last_seen(&slot.spec))?,
-            }
-        })
+    /// Where the catalog has an aggregate.
+    fn position(&self, aggregate: &Aggregate) -> Option<usize> {
+        aggregate.position.get().or_else(|| self.catalog.aggregate_position(aggregate))
+    }
+
+    /// The slot of an aggregate that tells how long ago something was; the same in any of the three units.
+    fn slot_of_seen(&self, aggregate: &Aggregate) -> Option<&'a Slot> {
+        let position = self.position(aggregate).or_else(|| {
+            let units = [AgoUnit::Days, AgoUnit::Hours, AgoUnit::Minutes];
+            units.into_iter().find_map(|unit| {
+                let function = match aggregate.function {
+                    AggregateFunction::FirstSeenAgo(_) => AggregateFunction::FirstSeenAgo(unit),
+                    _ => AggregateFunction::LastSeenAgo(unit),
+                };
+                self.catalog.aggregate_position(&Aggregate { function, ..aggregate.clone() })
+            })
+        })?;
+        self.catalog.slots.get(self.catalog.aggregates.get(position)?.slot)
+    }
+}
+
+impl Drop for PersonContext<'_> {
+    fn drop(&mut self) {
+        self.catalog.take_back(self.memo.take());
     }
 }
 
@@ -134,10 +142,10 @@ impl Context for PersonContext<'_> {
     }
 
     fn aggregate(&self, aggregate: &Aggregate) -> Value {
-        let Some(position) = self.catalog.aggregate_position(aggregate) else {
+        let Some(position) = self.position(aggregate) else {
             return Value::Null;
         };
-        if let Some(value) = self.known.borrow().get(&position) {
+        if let Some(value) = self.memo.borrow().value(position) {
             return value.clone();
         }
         let value = self.catalog.aggregates.get(position).and_then(|bound| self.catalog.slots.get(bound.slot)).map_or(
@@ -154,30 +162,36 @@ impl Context for PersonContext<'_> {
                 .unwrap_or(Value::Null)
             },
         );
-        self.known.borrow_mut().insert(position, value.clone());
+        self.memo.borrow_mut().note_value(position, value.clone());
         value
     }
 
     fn aggregate_changes_at(&self, aggregate: &Aggregate) -> Option<Timestamp> {
-        let position = self.catalog.aggregate_position(aggregate)?;
+        let position = self.position(aggregate)?;
+        if let Some(known) = self.memo.borrow().change(position) {
+            return known;
+        }
         let slot = self.catalog.slots.get(self.catalog.aggregates.get(position)?.slot)?;
-        self.readable(self.person.state.changes_at(
+        let change = self.readable(self.person.state.changes_at(
             &slot.spec,
             aggregate.function,
             aggregate.window,
             self.at,
             self.edges.of(self.person.profile_id, slot.spec.id()),
             self.calendar,
-        ))
-        .flatten()
+        ));
+        self.memo.borrow_mut().note_change(position, change.flatten());
+        change.flatten()
     }
 
-    fn event_first_seen(&self, source: &EventSource) -> Option<Timestamp> {
-        self.seen(source, AggregateFunction::FirstSeenAgo(AgoUnit::Days))
+    fn event_first_seen(&self, aggregate: &Aggregate) -> Option<Timestamp> {
+        let slot = self.slot_of_seen(aggregate)?;
+        self.readable(self.person.state.slot_first_seen(&slot.spec))?
     }
 
-    fn event_last_seen(&self, source: &EventSource) -> Option<Timestamp> {
-        self.seen(source, AggregateFunction::LastSeenAgo(AgoUnit::Days))
+    fn event_last_seen(&self, aggregate: &Aggregate) -> Option<Timestamp> {
+        let slot = self.slot_of_seen(aggregate)?;
+        self.readable(self.person.state.slot_last_seen(&slot.spec))?
     }
 
     fn first_seen(&self) -> Option<Timestamp> {

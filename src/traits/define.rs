@@ -143,7 +143,7 @@ pub fn lock(spi: &Spi, namespace: &Namespace) -> Result<Rc<Catalog>> {
 /// Has everybody looked at when a route has come to want changes of traits, so that those by time alone are noticed:
 /// `before` says whether one did already.
 pub fn notice_routes(spi: &Spi, namespace: &Namespace, before: bool) -> Result<()> {
-    if before || !catalog::current(spi, namespace)?.announces_traits() {
+    if before || !catalog::current(spi, namespace)?.routes.announces_traits() {
         return Ok(());
     }
     lock(spi, namespace)?;
@@ -376,7 +376,7 @@ pub fn define_segment(spi: &Spi, namespace: &Namespace, request: &SegmentRequest
         SegmentRule::Criteria(expr) => check_expression(spi, &catalog, Defined::Segment, Some(request.key), expr)?,
     };
     tell_warnings(&checked);
-    crate::delivery::routes::check_destinations(spi, namespace, request.sync_to)?;
+    crate::delivery::routing::routes::check_destinations(spi, namespace, request.sync_to)?;
     let rule = cdp_expr::print(&checked.expr);
     let sync_to: Vec<&str> = request.sync_to.iter().map(String::as_str).collect();
     let now = clock::real();
@@ -436,7 +436,7 @@ pub fn define_static_segment(
     sync_to: &[String],
 ) -> Result<()> {
     let catalog = lock(spi, namespace)?;
-    crate::delivery::routes::check_destinations(spi, namespace, sync_to)?;
+    crate::delivery::routing::routes::check_destinations(spi, namespace, sync_to)?;
     let sync_to: Vec<&str> = sync_to.iter().map(String::as_str).collect();
     let now = clock::real();
     let write = |version: i32| {

@@ -1,12 +1,13 @@
 //! Folds a batch of events into the people they belong to, and everything that follows from it.
 
-use super::catalog::{Catalog, Touched};
+use super::catalog::{Catalog, Happened, Touched, Trigger};
 use super::edges::{self, properties_value};
-use super::evaluate::{self, Cause, Change, Scope, Task};
+use super::evaluate::{self, Cause, Change, Task};
 use super::person::{self, Person};
 use super::settle::{self, Settled};
 use super::{pending, timers};
-use crate::delivery::routes::{self, Occasion};
+use crate::delivery::routing::changes::send_changes;
+use crate::delivery::routing::messages::{send_messages, Occasion};
 use crate::error::Result;
 use crate::identity::attributes::{self, Attributes};
 use crate::identity::IdentityChanges;
@@ -18,7 +19,8 @@ use crate::segments::{lists, transition};
 use cdp_message::{Document, MessageType};
 use cdp_state::Calendar;
 use cdp_value::{Timestamp, Value};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use rustc_hash::FxHashMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// An event on its way into states.
 pub struct Event<'a> {
@@ -60,47 +62,73 @@ pub fn fold_batch(
     }
     let mut people = take(spi, namespace, batch, identity, now)?;
     let (catalog, calendar) = (people.settled.catalog.clone(), people.settled.calendar.clone());
+    let happened = Happening::of(&people, batch);
 
-    let mut causes: BTreeMap<i64, Cause> = BTreeMap::new();
-    let mut events = Vec::new();
-    for accepted in batch {
-        let message = &accepted.message;
-        causes.insert(accepted.profile_id, Cause::Message(accepted.message_id.clone()));
-        if let (true, Some(name)) = (is_event(message.kind), message.event_name()) {
-            let wanted = catalog.event(name).is_some_and(|touched| !touched.slots.is_empty());
-            let properties = if wanted {
-                properties_of(
-                    message.properties.as_ref().map(Document::text),
-                    message.name.as_deref(),
-                    message.category.as_deref(),
-                )
-            } else {
-                Value::Null
-            };
-            events.push(Event { profile_id: accepted.profile_id, name, at: message.timestamp, properties });
+    // Some people at a time, so that what is worked on stays in the processor's cache.
+    let (mut by_time, mut changes) = (Vec::new(), Vec::new());
+    let mut held = std::mem::take(&mut people.held);
+    for (number, some) in held.chunks_mut(PEOPLE_AT_A_TIME).enumerate() {
+        by_time.extend(evaluate::advance(spi, &catalog, &calendar, some, now)?);
+        let tasks =
+            fold(&calendar, &people, some, happened.of_people(number * PEOPLE_AT_A_TIME, some.len()), batch, now)?;
+        let mut all: Vec<&mut Person> = some.iter_mut().collect();
+        changes.extend(evaluate::evaluate(spi, &catalog, &calendar, &mut all, &tasks)?);
+        for person in some {
+            person.make_ready(&catalog, now)?;
         }
     }
-
-    let mut changes = evaluate::advance(spi, &catalog, &calendar, &mut people.held, now)?;
-    let by_time = changes.len();
-    let tasks = fold(&catalog, &calendar, &mut people, &events, &causes, now)?;
-    {
-        let mut held: Vec<&mut Person> = people.held.iter_mut().collect();
-        changes.extend(evaluate::evaluate(spi, &catalog, &calendar, &mut held, &tasks)?);
-    }
-    keep(spi, &catalog, &mut people.held, &changes, now)?;
-    let left = pending::Left {
-        people: &people.others,
-        events: &events,
-        attributes: &people.brought_to_others,
-        causes: &causes,
-    };
-    pending::append(spi, namespace, &catalog, &calendar, &left)?;
+    people.held = held;
+    keep(spi, &catalog, &mut people.held, by_time.iter().chain(&changes), now)?;
+    pending::append(spi, namespace, &catalog, &calendar, &people.left(&catalog, batch))?;
     // Destinations hear of a message before what came of it, and after what time alone did before.
-    let (earlier, later) = changes.split_at(by_time.min(changes.len()));
-    routes::send_changes(spi, &catalog, namespace, &people.held, earlier, now)?;
-    routes::send_messages(spi, &catalog, &calendar, namespace, batch, &people.held, now, Occasion::Arrival)?;
-    routes::send_changes(spi, &catalog, namespace, &people.held, later, now)
+    send_changes(spi, &catalog, namespace, &people.held, &by_time, now)?;
+    send_messages(spi, &catalog, &calendar, namespace, batch, &people.held, now, Occasion::Arrival)?;
+    send_changes(spi, &catalog, namespace, &people.held, &changes, now)
+}
+
+/// How many people are folded, evaluated and encoded before the next.
+const PEOPLE_AT_A_TIME: usize = 512;
+
+/// An event of a message, if it is one.
+fn event<'a>(catalog: &Catalog, accepted: &'a Accepted) -> Option<Event<'a>> {
+    let message = &accepted.message;
+    let name = message.event_name().filter(|_| is_event(message.kind))?;
+    let properties = if catalog.event(name).is_some_and(|touched| !touched.slots.is_empty()) {
+        properties_of(
+            message.properties.as_ref().map(Document::text),
+            message.name.as_deref(),
+            message.category.as_deref(),
+        )
+    } else {
+        Value::Null
+    };
+    Some(Event { profile_id: accepted.profile_id, name, at: message.timestamp, properties })
+}
+
+/// The messages of a batch by the people who are held, in the order of these, and of each in the order they came.
+struct Happening {
+    /// Positions of person and message.
+    messages: Vec<(usize, usize)>,
+}
+
+impl Happening {
+    fn of(people: &People, batch: &[Accepted]) -> Happening {
+        let positions: FxHashMap<i64, usize> = people.held.iter().enumerate().map(|(i, p)| (p.profile_id, i)).collect();
+        let messages = batch.iter().enumerate();
+        let mut messages: Vec<(usize, usize)> =
+            messages.filter_map(|(message, accepted)| Some((*positions.get(&accepted.profile_id)?, message))).collect();
+        messages.sort_unstable();
+        Happening { messages }
+    }
+
+    /// Those of some people, with positions among these.
+    fn of_people(&self, first: usize, people: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
+        let from = self.messages.partition_point(|(person, _)| *person < first);
+        let of_them = self.messages.get(from..).unwrap_or(&[]).iter();
+        of_them
+            .take_while(move |(person, _)| *person < first + people)
+            .map(move |(person, message)| (person - first, *message))
+    }
 }
 
 /// The people of a batch: those whose rows this transaction holds, and those held by others.
@@ -121,13 +149,39 @@ struct People {
     linked: HashSet<i64>,
 }
 
+impl People {
+    /// What happened to somebody beside events.
+    fn happened_to(&self, person: &Person) -> Happened {
+        let catalog = &self.settled.catalog;
+        let all = [
+            (Trigger::Everything, self.merged.contains(&person.profile_id) || self.settled.has_changed(person)),
+            (Trigger::Existence, self.created.contains(&person.profile_id)),
+            (Trigger::Identity, self.linked.contains(&person.profile_id)),
+            (Trigger::Profile, self.attributes_changed.contains(&person.profile_id)),
+        ];
+        let happened = all.into_iter().filter(|(_, has_happened)| *has_happened);
+        happened.fold(Happened::default(), |before, (trigger, _)| catalog.happened(before, trigger))
+    }
+
+    /// What the batch leaves for the people that others hold.
+    fn left<'a>(&'a self, catalog: &Catalog, batch: &'a [Accepted]) -> pending::Left<'a> {
+        let of_others = batch.iter().filter(|accepted| self.others.contains(&accepted.profile_id));
+        pending::Left {
+            people: &self.others,
+            message_ids: of_others.clone().map(|a| (a.profile_id, a.message_id.as_str())).collect(),
+            events: of_others.filter_map(|accepted| event(catalog, accepted)).collect(),
+            attributes: &self.brought_to_others,
+        }
+    }
+}
+
 /// What the events of a batch touch.
 fn touched_by(catalog: &Catalog, batch: &[Accepted]) -> Touched {
     let events = batch.iter().filter(|accepted| is_event(accepted.message.kind));
     let names: BTreeSet<&str> = events.filter_map(|accepted| accepted.message.event_name()).collect();
     let mut touched = Touched::default();
     if !names.is_empty() {
-        touched.extend(catalog.any_event());
+        touched.extend_by(catalog, Trigger::AnyEvent);
     }
     names.into_iter().filter_map(|name| catalog.event(name)).for_each(|by| touched.extend(by));
     touched
@@ -159,18 +213,19 @@ fn take(
     let (brought_to_others, brought) = attributes::of_batch(batch).into_iter().partition(|(id, _)| others.contains(id));
     let attributes_changed = attributes::fold(spi, namespace.id, &brought, &created, now)?;
     let catalog = &settled.catalog;
+    catalog.begin_scopes();
     let is_wholly_new = |person: &Person| settled.has_changed(person) || person.due.is_some_and(|due| due <= now);
     if !identity.merged.is_empty() || held.iter().any(is_wholly_new) {
         evaluate::load_needed(spi, catalog, &mut held, catalog.stored_definitions())?;
     } else {
         let mut touched = touched_by(catalog, batch);
         for (happens, by) in [
-            (!created.is_empty(), catalog.existence()),
-            (!identity.linked.is_empty(), catalog.identity_change()),
-            (!attributes_changed.is_empty(), catalog.profile_change()),
+            (!created.is_empty(), Trigger::Existence),
+            (!identity.linked.is_empty(), Trigger::Identity),
+            (!attributes_changed.is_empty(), Trigger::Profile),
         ] {
             if happens {
-                touched.extend(by);
+                touched.extend_by(catalog, by);
             }
         }
         evaluate::load_needed(spi, catalog, &mut held, catalog.touched_definitions(&touched))?;
@@ -194,58 +249,33 @@ fn take(
     })
 }
 
-/// Adds the events to the states of the people held, and says what has to be evaluated.
+/// Adds what happened to the states of some people, and says what has to be evaluated.
 fn fold(
-    catalog: &Catalog,
     calendar: &dyn Calendar,
-    people: &mut People,
-    events: &[Event],
-    causes: &BTreeMap<i64, Cause>,
+    people: &People,
+    held: &mut [Person],
+    happened: impl Iterator<Item = (usize, usize)>,
+    batch: &[Accepted],
     now: Timestamp,
 ) -> Result<Vec<Task>> {
-    let positions: HashMap<i64, usize> = people.held.iter().enumerate().map(|(i, p)| (p.profile_id, i)).collect();
-    let mut tasks: Vec<Task> = people
-        .held
-        .iter()
-        .map(|person| Task {
-            scope: if people.merged.contains(&person.profile_id) || people.settled.has_changed(person) {
-                Scope::All
-            } else {
-                Scope::Some(Touched::default())
-            },
-            at: person.instant(now),
-            cause: causes.get(&person.profile_id).cloned().unwrap_or(Cause::Time),
-        })
-        .collect();
-    let widen = |task: &mut Task, touched: &Touched| {
-        if let Scope::Some(known) = &mut task.scope {
-            known.extend(touched);
-        }
-    };
-    for (person, task) in people.held.iter().zip(&mut tasks) {
-        if people.created.contains(&person.profile_id) {
-            widen(task, catalog.existence());
-        }
-        if people.linked.contains(&person.profile_id) {
-            widen(task, catalog.identity_change());
-        }
-    }
-    // What events of a name touch is noted once for each person.
-    let mut noted: HashSet<(usize, &str)> = HashSet::new();
-    for event in events {
-        let Some(position) = positions.get(&event.profile_id) else { continue };
-        let (Some(person), Some(task)) = (people.held.get_mut(*position), tasks.get_mut(*position)) else { continue };
+    let catalog = &*people.settled.catalog;
+    let mut touched: Vec<(Happened, Option<&Accepted>)> =
+        held.iter().map(|person| (people.happened_to(person), None)).collect();
+    for (position, message) in happened {
+        let (Some(person), Some((happened, last)), Some(accepted)) =
+            (held.get_mut(position), touched.get_mut(position), batch.get(message))
+        else {
+            continue;
+        };
+        *last = Some(accepted);
+        let Some(event) = event(catalog, accepted) else { continue };
         person.state.touch(event.at);
-        let is_first = noted.insert((*position, event.name));
-        if is_first {
-            widen(task, catalog.any_event());
-        }
-        let Some(touched) = catalog.event(event.name) else { continue };
-        if is_first {
-            widen(task, touched);
-        }
-        let filled_from = people.settled.filled_from.get(&event.profile_id).copied().unwrap_or(person.version);
-        for slot in touched.slots.iter().filter_map(|i| catalog.slots.get(*i)) {
+        *happened = catalog.happened(*happened, Trigger::AnyEvent);
+        let Some(known) = catalog.event_position(event.name) else { continue };
+        *happened = catalog.happened(*happened, Trigger::Event(known));
+        let filled_from = people.settled.filled_from.get(&person.profile_id).copied().unwrap_or(person.version);
+        let slots = catalog.touched_by(Trigger::Event(known)).map_or(&[][..], |touched| &touched.slots);
+        for slot in slots.iter().filter_map(|i| catalog.slots.get(*i)) {
             // A slot newer than the person was just filled from the events table, this event included.
             if slot.version > filled_from {
                 continue;
@@ -258,12 +288,12 @@ fn fold(
             }
         }
     }
-    for (person, task) in people.held.iter().zip(tasks.iter_mut()) {
-        if people.attributes_changed.contains(&person.profile_id) {
-            widen(task, catalog.profile_change());
-        }
-    }
-    Ok(tasks)
+    let task = |(person, (happened, last)): (&Person, (Happened, Option<&Accepted>))| Task {
+        scope: catalog.scope(happened),
+        at: person.instant(now),
+        cause: last.map_or(Cause::Time, |accepted| Cause::Message(accepted.message_id.as_str().into())),
+    };
+    Ok(held.iter().zip(touched).map(task).collect())
 }
 
 /// Writes people and what changed for them.
@@ -275,12 +305,18 @@ pub fn finish(
     changes: &[Change],
     now: Timestamp,
 ) -> Result<()> {
-    keep(spi, catalog, people, changes, now)?;
-    routes::send_changes(spi, catalog, namespace, people, changes, now)
+    keep(spi, catalog, people, changes.iter(), now)?;
+    send_changes(spi, catalog, namespace, people, changes, now)
 }
 
 /// Writes people and what changed of them.
-fn keep(spi: &Spi, catalog: &Catalog, people: &mut [Person], changes: &[Change], now: Timestamp) -> Result<()> {
+fn keep<'a>(
+    spi: &Spi,
+    catalog: &Catalog,
+    people: &mut [Person],
+    changes: impl Iterator<Item = &'a Change>,
+    now: Timestamp,
+) -> Result<()> {
     timers::set(spi, people, now)?;
     person::save(spi, catalog, people, now)?;
     transition::write(spi, catalog, changes)

@@ -1,18 +1,21 @@
 //! From states to what changed: trait values, segments entered and left, and when time changes them next.
 
-use super::catalog::{Catalog, Definition, Touched};
+use super::catalog::{Catalog, Definition, Scope};
+use super::computed::Replaced;
 use super::context::PersonContext;
 use super::edges;
 use super::person::{self, Person};
 use crate::error::Result;
 use crate::pg::spi::Spi;
 use crate::scoring::announce;
-use crate::scoring::assess::{self, Assessment};
+use crate::scoring::assess::Assessment;
+use crate::segments::transition;
 use cdp_state::Calendar;
-use cdp_value::{Timestamp, Value};
-use std::collections::BTreeSet;
+use cdp_value::Timestamp;
+use std::rc::Rc;
 
-/// A value that is another one than before.
+/// What is another than before. Of traits only what somebody hears of or what is remembered: most numbers change with
+/// every event.
 pub struct Change {
     pub profile_id: i64,
     pub at: Timestamp,
@@ -31,7 +34,7 @@ pub enum What {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// A message, by its id.
-    Message(String),
+    Message(Rc<str>),
     /// Time alone.
     Time,
     /// A definition that was made or changed.
@@ -57,28 +60,15 @@ impl Cause {
     }
 }
 
-/// Which definitions to look at for one person.
-pub enum Scope {
-    All,
-    Some(Touched),
-}
-
 /// What to evaluate for one person, and as of when.
 pub struct Task {
-    pub scope: Scope,
+    pub scope: Rc<Scope>,
     pub at: Timestamp,
     pub cause: Cause,
 }
 
 /// More steps than this in one go are folded into one: a clock that jumps by years.
 const MOST_STEPS: usize = 100;
-
-fn definitions<'a>(catalog: &'a Catalog, scope: &'a Scope) -> Vec<&'a Definition> {
-    match scope {
-        Scope::All => catalog.stored_definitions().collect(),
-        Scope::Some(touched) => catalog.touched_definitions(touched).collect(),
-    }
-}
 
 /// Evaluates people where they stand; `people` and `tasks` go together.
 pub fn evaluate(
@@ -88,23 +78,15 @@ pub fn evaluate(
     people: &mut [&mut Person],
     tasks: &[Task],
 ) -> Result<Vec<Change>> {
-    let wanted: Vec<Vec<usize>> = tasks
-        .iter()
-        .map(|task| {
-            let all: BTreeSet<usize> =
-                definitions(catalog, &task.scope).iter().flat_map(|d| d.aggregates.iter().copied()).collect();
-            all.into_iter().collect()
-        })
-        .collect();
-    let edges = edges::read(
-        spi,
-        catalog,
-        people.iter().zip(tasks).zip(&wanted).map(|((person, task), wanted)| (&**person, task.at, wanted.as_slice())),
-    )?;
-
+    let wanted = people.iter().zip(tasks);
+    let edges =
+        edges::read(spi, catalog, wanted.map(|(person, task)| (&**person, task.at, task.scope.aggregates.as_slice())))?;
+    let announces_traits = catalog.routes.announces_traits();
     let mut changes = Vec::new();
-    for ((person, task), wanted) in people.iter_mut().zip(tasks).zip(&wanted) {
-        let (values, memberships, scores, due) = {
+    let (mut values, mut memberships) = (Vec::new(), Vec::new());
+    for (person, task) in people.iter_mut().zip(tasks) {
+        let scope = &*task.scope;
+        let (scores, due) = {
             let context = PersonContext::new(catalog, person, task.at, calendar, &edges);
             let mut due: Option<Timestamp> = None;
             let mut consider = |definition: &Definition| {
@@ -113,51 +95,34 @@ pub fn evaluate(
                 }
             };
             // First, so that traits and segments that refer to scores find them.
-            let touched = match &task.scope {
-                Scope::All => None,
-                Scope::Some(touched) => Some(touched),
-            };
             let mut scores = Vec::new();
-            for (position, rules) in assess::wanted(catalog, touched) {
-                scores.extend(Assessment::of(&context, catalog, position, &rules));
-                let score = catalog.scores.get(position);
+            for (position, rules) in &scope.rules {
+                scores.extend(Assessment::of(&context, catalog, *position, rules));
+                let score = catalog.scores.get(*position);
                 rules.iter().filter_map(|rule| score?.rules.get(*rule)).for_each(&mut consider);
             }
-            let traits: Vec<usize> = match &task.scope {
-                Scope::All => (0..catalog.traits.len()).collect(),
-                Scope::Some(touched) => touched.traits.iter().copied().collect(),
-            };
-            let mut values: Vec<(usize, Value)> = Vec::with_capacity(traits.len());
-            for position in traits {
-                if let Some(found) = catalog.traits.get(position) {
-                    values.push((position, context.value(&found.definition)));
-                    if found.is_timely {
-                        consider(&found.definition);
-                    }
-                }
-            }
-            let segments: Vec<usize> = match &task.scope {
-                Scope::All => (0..catalog.segments.len()).collect(),
-                Scope::Some(touched) => touched.segments.iter().copied().collect(),
-            };
-            let mut memberships: Vec<(usize, bool)> = Vec::with_capacity(segments.len());
-            for position in segments {
-                if let Some(found) = catalog.segments.get(position) {
-                    memberships.push((position, context.holds(&found.definition)));
+            for found in scope.traits.iter().filter_map(|position| catalog.traits.get(*position)) {
+                values.push(context.value(&found.definition));
+                if found.is_timely {
                     consider(&found.definition);
                 }
             }
+            for found in scope.segments.iter().filter_map(|position| catalog.segments.get(*position)) {
+                memberships.push(context.holds(&found.definition));
+                consider(&found.definition);
+            }
             context.check()?;
-            (values, memberships, scores, due)
+            (scores, due)
         };
         let mut changed = |what| {
             changes.push(Change { profile_id: person.profile_id, at: task.at, cause: task.cause.clone(), what });
         };
-        for (position, value) in values {
-            let Some(found) = catalog.traits.get(position) else { continue };
-            if let Some(old) = person.computed.set(found.id, &value, task.at) {
-                let new = person.computed.get(found.id).map_or_else(|| "null".to_string(), |e| e.json.clone());
-                changed(What::Trait { position, old, new });
+        for (position, value) in scope.traits.iter().zip(values.drain(..)) {
+            let Some(found) = catalog.traits.get(*position) else { continue };
+            if let Some(Replaced { old, new }) = person.computed.set(found.id, &value, task.at) {
+                if announces_traits || transition::is_remembered(old, new) {
+                    changed(What::Trait { position: *position, old: old.to_string(), new: new.to_string() });
+                }
             }
         }
         for found in scores {
@@ -165,27 +130,23 @@ pub fn evaluate(
                 changed(What::Score { position, change: Box::new(change) });
             }
         }
-        for (position, is_member) in memberships {
-            let Some(found) = catalog.segments.get(position) else { continue };
+        for (position, is_member) in scope.segments.iter().zip(memberships.drain(..)) {
+            let Some(found) = catalog.segments.get(*position) else { continue };
             if is_member {
-                if let std::collections::hash_map::Entry::Vacant(entry) = person.memberships.entry(found.id) {
-                    entry.insert(task.at);
-                    changed(What::SegmentEntered { position });
+                if person.memberships.enter(found.id, task.at) {
+                    changed(What::SegmentEntered { position: *position });
                 }
-            } else if person.memberships.remove(&found.id).is_some() {
-                changed(What::SegmentExited { position });
+            } else if person.memberships.exit(found.id) {
+                changed(What::SegmentExited { position: *position });
             }
         }
-        person.due = match task.scope {
-            Scope::All => due,
-            Scope::Some(_) => match (person.due, due) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
-            },
+        person.due = match (scope.is_everything, person.due, due) {
+            (false, Some(a), Some(b)) => Some(a.min(b)),
+            (false, a, b) => a.or(b),
+            (true, _, due) => due,
         };
         // What had to be read is kept in finer parts, so that it need not be read again.
-        let slots: BTreeSet<usize> = wanted.iter().filter_map(|i| catalog.aggregates.get(*i)).map(|a| a.slot).collect();
-        for slot in slots.into_iter().filter_map(|i| catalog.slots.get(i)) {
+        for slot in scope.slots.iter().filter_map(|i| catalog.slots.get(*i)) {
             person
                 .state
                 .refine(&slot.spec, task.at, edges.of(person.profile_id, slot.spec.id()))
@@ -214,7 +175,7 @@ pub fn advance(
         let tasks: Vec<Task> = due
             .iter()
             .map(|person| Task {
-                scope: Scope::All,
+                scope: catalog.everything(),
                 at: if step == MOST_STEPS { now } else { person.due.unwrap_or(now) },
                 cause: Cause::Time,
             })
@@ -259,8 +220,8 @@ pub fn load_needed<'a>(
 pub fn note_lists(catalog: &Catalog, people: &mut [Person]) {
     if catalog.has_lists() {
         for person in people.iter_mut() {
-            let is_listed = |id: &&i32| catalog.segments.iter().any(|s| s.is_static && s.id == **id);
-            person.lists = person.memberships.keys().filter(is_listed).copied().collect();
+            let is_listed = |id: &i32| catalog.segments.iter().any(|s| s.is_static && s.id == *id);
+            person.lists = person.memberships.ids().filter(is_listed).collect();
         }
     }
 }

@@ -23,16 +23,15 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 /// What a batch leaves for people whose rows others hold.
 pub struct Left<'a> {
     pub people: &'a HashSet<i64>,
-    /// Of everybody.
-    pub events: &'a [Event<'a>],
+    pub events: Vec<Event<'a>>,
     pub attributes: &'a BTreeMap<i64, Attributes>,
     /// The message that each person's changes are put down to.
-    pub causes: &'a BTreeMap<i64, Cause>,
+    pub message_ids: HashMap<i64, &'a str>,
 }
 
 /// Stores the events of people held by others, and what was brought to those people beside.
 pub fn append(spi: &Spi, namespace: &Namespace, catalog: &Catalog, calendar: &dyn Calendar, left: &Left) -> Result<()> {
-    let Left { people: others, events, attributes: brought, causes } = *left;
+    let Left { people: others, events, attributes: brought, message_ids } = left;
     if others.is_empty() {
         return Ok(());
     }
@@ -64,13 +63,8 @@ pub fn append(spi: &Spi, namespace: &Namespace, catalog: &Catalog, calendar: &dy
     let traits: Vec<Option<&str>> = traits.iter().map(Option::as_deref).collect();
     let updated: Vec<Option<&str>> = updated.iter().map(Option::as_deref).collect();
     let groups: Vec<Option<&str>> = groups.iter().map(Option::as_deref).collect();
-    let message_ids: Vec<Option<&str>> = ids
-        .iter()
-        .map(|id| match causes.get(id) {
-            Some(Cause::Message(message_id)) => Some(message_id.as_str()),
-            _ => of(id).map(|a| a.message_id.as_str()),
-        })
-        .collect();
+    let message_ids: Vec<Option<&str>> =
+        ids.iter().map(|id| message_ids.get(id).copied().or_else(|| of(id).map(|a| a.message_id.as_str()))).collect();
     spi.execute(
         "INSERT INTO _cdp.pending_folds (namespace_id, version, profile_id, state, traits, updated, groups, message_id) \
          SELECT $1, $2, t.* FROM ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), \
@@ -139,7 +133,7 @@ pub fn absorb(spi: &Spi, people: &mut [Person], now: Timestamp) -> Result<HashMa
         if let Some(person) = owners.get(&rows.i64(0)?).and_then(|i| people.get_mut(*i)) {
             merge(person, rows.i32(1)?, &rows.bytes(2)?)?;
             let cause = changed.entry(person.profile_id).or_default();
-            *cause = rows.optional_text(6).map(Cause::Message).or(cause.take());
+            *cause = rows.optional_text(6).map(|id| Cause::Message(id.into())).or(cause.take());
             if let Some(attributes) = Attributes::read(&rows, 3) {
                 brought
                     .entry(person.namespace_id)

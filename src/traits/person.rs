@@ -9,6 +9,7 @@ use crate::pg::clock;
 use crate::pg::datum::Param;
 use crate::pg::spi::{Rows, Spi};
 use crate::pg::table::{self, Tid};
+use crate::segments::held::Memberships;
 use cdp_profile::Traits;
 use cdp_state::{State, StateError};
 use cdp_value::{Timestamp, Value};
@@ -37,8 +38,8 @@ pub struct Person {
     pub due: Option<Timestamp>,
     /// What `due` was when the person was loaded, which is what the timer is set to.
     pub timer: Option<Timestamp>,
-    /// Segments the person is in, by id, and since when.
-    pub memberships: HashMap<i32, Timestamp>,
+    /// Segments the person is in.
+    pub memberships: Memberships,
     /// Static segments whose lists the person is on, by id.
     pub lists: HashSet<i32>,
     /// Traits of identify calls; loaded where something refers to them.
@@ -49,6 +50,8 @@ pub struct Person {
     pub pending: Attributes,
     /// Whether the row has yet to be made.
     pub is_new: bool,
+    /// What is to be stored as the state, once it is [ready](Person::make_ready).
+    encoded: Option<Vec<u8>>,
     /// Where the row is, if this transaction has locked it.
     tid: Option<Tid>,
 }
@@ -66,12 +69,13 @@ impl Person {
             computed: Computed::default(),
             due: None,
             timer: None,
-            memberships: HashMap::new(),
+            memberships: Memberships::default(),
             lists: HashSet::new(),
             traits: Value::Object(Vec::new()),
             group: Value::Null,
             pending: Attributes::default(),
             is_new: true,
+            encoded: None,
             tid: None,
         }
     }
@@ -88,6 +92,15 @@ impl Person {
             Some(known) if !clock::is_fixed() => now.max(known),
             _ => now,
         }
+    }
+
+    /// Drops what no window can need any more, and keeps the state only as it will be stored: a batch of thousands of
+    /// people is worked on some people at a time, and the memory of all of them at once would fit no cache.
+    pub fn make_ready(&mut self, catalog: &Catalog, now: Timestamp) -> Result<()> {
+        let compacted = self.state.compact_changed(catalog, now);
+        let sealed = compacted.and_then(|()| self.state.seal().map(<[u8]>::to_vec));
+        self.encoded = Some(sealed.map_err(|error| corrupt(self.profile_id, &error))?);
+        Ok(())
     }
 
     fn read(row: &Rows) -> Result<Person> {
@@ -112,12 +125,13 @@ impl Person {
             timer: row.optional_timestamp(5),
             created_at: row.timestamp(6)?,
             absorbed: row.int8_array(7),
-            memberships: HashMap::new(),
+            memberships: Memberships::default(),
             lists: HashSet::new(),
             traits: Value::Object(Vec::new()),
             group: Value::Null,
             pending: Attributes::default(),
             is_new: false,
+            encoded: None,
             tid: None,
         })
     }
@@ -206,7 +220,7 @@ pub fn load_memberships(spi: &Spi, people: &mut [Person]) -> Result<()> {
     let positions: HashMap<i64, usize> = people.iter().enumerate().map(|(i, p)| (p.profile_id, i)).collect();
     while rows.advance() {
         if let Some(person) = positions.get(&rows.i64(0)?).and_then(|i| people.get_mut(*i)) {
-            person.memberships.insert(rows.i32(1)?, rows.timestamp(2)?);
+            person.memberships.enter(rows.i32(1)?, rows.timestamp(2)?);
         }
     }
     Ok(())
@@ -309,8 +323,10 @@ pub fn save(spi: &Spi, catalog: &Catalog, people: &mut [Person], now: Timestamp)
     }
     let mut encoded = Vec::with_capacity(people.len());
     for person in people.iter_mut() {
-        person.state.compact_changed(catalog, now).map_err(|error| corrupt(person.profile_id, &error))?;
-        encoded.push((person.state.encode(), person.computed.encode()));
+        if person.encoded.is_none() {
+            person.make_ready(catalog, now)?;
+        }
+        encoded.push((person.encoded.take().unwrap_or_default(), person.computed.encode()));
     }
     let mut written = vec![false; people.len()];
     table::with(table::named(c"profiles"), &COLUMNS, |table| {

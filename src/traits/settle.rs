@@ -2,7 +2,7 @@
 //! latest definitions need.
 
 use super::catalog::{self, Catalog};
-use super::evaluate::{self, Cause, Scope, Task};
+use super::evaluate::{self, Cause, Task};
 use super::person::Person;
 use super::{backfill, engine, pending};
 use crate::error::Result;
@@ -109,7 +109,7 @@ pub fn refresh(
     };
     let tasks: Vec<Task> = held
         .iter()
-        .map(|person| Task { scope: Scope::All, at: person.instant(now), cause: cause_of(person) })
+        .map(|person| Task { scope: catalog.everything(), at: person.instant(now), cause: cause_of(person) })
         .collect();
     changes.extend(evaluate::evaluate(spi, catalog, calendar, &mut held, &tasks)?);
     engine::finish(spi, catalog, namespace, people, &changes, now)?;

@@ -2,6 +2,7 @@
 
 use crate::pattern::Pattern;
 use cdp_value::{AggregateFunction, AgoUnit, Decimal, Value, Window};
+use std::hash::{Hash, Hasher};
 
 /// The events an aggregate looks at.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -21,6 +22,32 @@ pub struct Aggregate {
     pub property: Option<Vec<String>>,
     /// Only events of the window that ends now; None for all events.
     pub window: Option<Window>,
+    /// Where its value is found; set by [`Expr::locate`].
+    pub position: Position,
+}
+
+/// A number that whoever evaluates an expression gives to its aggregates, so that none has to be
+/// looked up by what it is. It says nothing about meaning: all positions are equal.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Position(Option<u32>);
+
+impl Position {
+    /// The number, if one was given.
+    pub fn get(self) -> Option<usize> {
+        self.0.map(|position| position as usize)
+    }
+}
+
+impl PartialEq for Position {
+    fn eq(&self, _: &Position) -> bool {
+        true
+    }
+}
+
+impl Eq for Position {}
+
+impl Hash for Position {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
 /// An expression. Equality is equality of meaning up to names: two texts that print alike are
@@ -260,20 +287,41 @@ impl Expr {
 
     /// The direct parts of this node, in the order they are written. The filter of an aggregate
     /// is a part of it.
-    pub fn children(&self) -> Vec<&Expr> {
-        match self {
+    pub fn children(&self) -> impl Iterator<Item = &Expr> {
+        let (items, pair): (&[Expr], [Option<&Expr>; 2]) = match self {
             Expr::List(items) | Expr::And(items) | Expr::Or(items) | Expr::Call(_, items) => {
-                items.iter().collect()
+                (items, [None, None])
             }
-            Expr::Negate(a) | Expr::Not(a) | Expr::Matches(a, _) => vec![a],
+            Expr::Negate(a) | Expr::Not(a) | Expr::Matches(a, _) => (&[], [Some(a), None]),
             Expr::Compare(_, a, b)
             | Expr::Arithmetic(_, a, b)
             | Expr::Test(_, a, b)
-            | Expr::In(a, b) => vec![a, b],
-            Expr::Aggregate(aggregate) => {
-                aggregate.source.filter.iter().map(|f| f.as_ref()).collect()
+            | Expr::In(a, b) => (&[], [Some(a), Some(b)]),
+            Expr::Aggregate(aggregate) => (&[], [aggregate.source.filter.as_deref(), None]),
+            _ => (&[], [None, None]),
+        };
+        items.iter().chain(pair.into_iter().flatten())
+    }
+
+    /// Gives every aggregate outside of filters its position.
+    pub fn locate(&mut self, find: &dyn Fn(&Aggregate) -> Option<usize>) {
+        match self {
+            Expr::List(items) | Expr::And(items) | Expr::Or(items) | Expr::Call(_, items) => {
+                items.iter_mut().for_each(|item| item.locate(find));
             }
-            _ => Vec::new(),
+            Expr::Negate(a) | Expr::Not(a) | Expr::Matches(a, _) => a.locate(find),
+            Expr::Compare(_, a, b)
+            | Expr::Arithmetic(_, a, b)
+            | Expr::Test(_, a, b)
+            | Expr::In(a, b) => {
+                a.locate(find);
+                b.locate(find);
+            }
+            Expr::Aggregate(aggregate) => {
+                aggregate.position =
+                    Position(find(aggregate).and_then(|at| u32::try_from(at).ok()));
+            }
+            _ => {}
         }
     }
 
@@ -370,6 +418,11 @@ impl Expr {
             Expr::Profile(path) => Some(path.as_slice()),
             _ => None,
         })
+    }
+
+    /// Whether the expression reads more of the message at hand than its properties.
+    pub fn uses_message(&self) -> bool {
+        self.any(|node| matches!(node, Expr::Message(_) | Expr::Context(_)))
     }
 
     /// Whether the expression reads traits of the person's group.

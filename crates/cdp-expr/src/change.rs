@@ -1,8 +1,6 @@
 //! When the value of an expression next changes by the passing of time alone.
 
-use crate::ast::{
-    unit_length, Aggregate, ArithmeticOperator, Comparison, EventSource, Expr, Function,
-};
+use crate::ast::{unit_length, Aggregate, ArithmeticOperator, Comparison, Expr, Function};
 use crate::evaluate::{evaluate, instant_of, is_true, Context};
 use cdp_value::{AggregateFunction, AgoUnit, Decimal, Timestamp, Value};
 use std::borrow::Cow;
@@ -77,7 +75,6 @@ fn change(expr: &Expr, context: &dyn Context, ticking: bool) -> Option<Timestamp
         other => earliest(
             other
                 .children()
-                .into_iter()
                 .map(|child| change(child, context, ticking)),
         ),
     }
@@ -111,11 +108,11 @@ fn ago(expr: &Expr, context: &dyn Context) -> Option<Ago> {
     match expr {
         Expr::FirstSeenAgo(unit) => made(context.first_seen(), *unit),
         Expr::LastSeenAgo(unit) => made(context.last_seen(), *unit),
-        Expr::Aggregate(Aggregate {
-            source, function, ..
-        }) => match function {
-            AggregateFunction::FirstSeenAgo(unit) => made(context.event_first_seen(source), *unit),
-            AggregateFunction::LastSeenAgo(unit) => made(context.event_last_seen(source), *unit),
+        Expr::Aggregate(aggregate) => match aggregate.function {
+            AggregateFunction::FirstSeenAgo(unit) => {
+                made(context.event_first_seen(aggregate), unit)
+            }
+            AggregateFunction::LastSeenAgo(unit) => made(context.event_last_seen(aggregate), unit),
             _ => None,
         },
         Expr::Call(Function::Since(unit), arguments) => {
@@ -184,19 +181,15 @@ fn comparison(
 
 /// Whether the value cannot depend on the time of evaluation but through aggregates.
 fn is_timeless(expr: &Expr) -> bool {
-    let mut timeless = true;
-    expr.walk(&mut |node| {
-        timeless &= match node {
-            Expr::FirstSeenAgo(_) | Expr::LastSeenAgo(_) | Expr::Duration(_) => false,
-            Expr::Call(Function::Since(_), _) => false,
-            Expr::Aggregate(aggregate) => !matches!(
-                aggregate.function,
-                AggregateFunction::FirstSeenAgo(_) | AggregateFunction::LastSeenAgo(_)
-            ),
-            _ => true,
-        }
-    });
-    timeless
+    match expr {
+        Expr::FirstSeenAgo(_) | Expr::LastSeenAgo(_) | Expr::Duration(_) => false,
+        Expr::Call(Function::Since(_), _) => false,
+        Expr::Aggregate(aggregate) => !matches!(
+            aggregate.function,
+            AggregateFunction::FirstSeenAgo(_) | AggregateFunction::LastSeenAgo(_)
+        ),
+        other => other.children().all(is_timeless),
+    }
 }
 
 /// `slope × units + offset`, where the units are those of one "ago" value.
@@ -356,11 +349,11 @@ impl Context for Later<'_> {
     fn aggregate(&self, aggregate: &Aggregate) -> Value {
         self.context.aggregate(aggregate)
     }
-    fn event_first_seen(&self, source: &EventSource) -> Option<Timestamp> {
-        self.context.event_first_seen(source)
+    fn event_first_seen(&self, aggregate: &Aggregate) -> Option<Timestamp> {
+        self.context.event_first_seen(aggregate)
     }
-    fn event_last_seen(&self, source: &EventSource) -> Option<Timestamp> {
-        self.context.event_last_seen(source)
+    fn event_last_seen(&self, aggregate: &Aggregate) -> Option<Timestamp> {
+        self.context.event_last_seen(aggregate)
     }
     fn first_seen(&self) -> Option<Timestamp> {
         self.context.first_seen()

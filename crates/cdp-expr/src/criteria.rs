@@ -1,6 +1,6 @@
 //! JSON audience criteria: the same language for machines.
 
-use crate::ast::{Aggregate, Comparison, EventSource, Expr, Function};
+use crate::ast::{Aggregate, Comparison, EventSource, Expr, Function, Position};
 use crate::error::did_you_mean;
 use crate::limits;
 use crate::names;
@@ -198,6 +198,7 @@ impl Reader {
             function: AggregateFunction::Count,
             property: None,
             window,
+            position: Position::default(),
         });
         let bound = members.get("count").or_else(|| members.get("value"));
         let name = if members.get("count").is_some() {

@@ -1,7 +1,7 @@
 //! The value of an expression for one person at one instant.
 
 use crate::ast::{
-    unit_length, Aggregate, ArithmeticOperator, Comparison, EventSource, Expr, Function, TextTest,
+    unit_length, Aggregate, ArithmeticOperator, Comparison, Expr, Function, TextTest,
 };
 use crate::bucket;
 use crate::references::profile_path;
@@ -21,12 +21,12 @@ pub trait Context {
     fn aggregate_changes_at(&self, _aggregate: &Aggregate) -> Option<Timestamp> {
         None
     }
-    /// When the first event of the source happened.
-    fn event_first_seen(&self, _source: &EventSource) -> Option<Timestamp> {
+    /// When the first event of an aggregate's source happened.
+    fn event_first_seen(&self, _aggregate: &Aggregate) -> Option<Timestamp> {
         None
     }
-    /// When the last event of the source happened.
-    fn event_last_seen(&self, _source: &EventSource) -> Option<Timestamp> {
+    /// When the last event of an aggregate's source happened.
+    fn event_last_seen(&self, _aggregate: &Aggregate) -> Option<Timestamp> {
         None
     }
     /// When the person's first event happened.
@@ -127,10 +127,10 @@ fn value<'e>(expr: &'e Expr, context: &dyn Context) -> Cow<'e, Value> {
         Expr::Message(path) => context.message(path),
         Expr::Aggregate(aggregate) => match aggregate.function {
             AggregateFunction::FirstSeenAgo(unit) => {
-                seen_ago(context.event_first_seen(&aggregate.source), unit, context)
+                seen_ago(context.event_first_seen(aggregate), unit, context)
             }
             AggregateFunction::LastSeenAgo(unit) => {
-                seen_ago(context.event_last_seen(&aggregate.source), unit, context)
+                seen_ago(context.event_last_seen(aggregate), unit, context)
             }
             _ => context.aggregate(aggregate),
         },

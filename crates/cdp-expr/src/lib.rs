@@ -23,7 +23,9 @@ pub mod sql;
 mod time;
 mod types;
 
-pub use ast::{Aggregate, ArithmeticOperator, Comparison, EventSource, Expr, Function, TextTest};
+pub use ast::{
+    Aggregate, ArithmeticOperator, Comparison, EventSource, Expr, Function, Position, TextTest,
+};
 pub use bucket::bucket;
 pub use change::next_change;
 pub use criteria::{criteria, CriteriaError};

@@ -1,6 +1,6 @@
 //! From text to tree.
 
-use crate::ast::{Aggregate, EventSource, Expr, Function};
+use crate::ast::{Aggregate, EventSource, Expr, Function, Position};
 use crate::error::{did_you_mean, ExprError};
 use crate::limits;
 use crate::names;
@@ -244,6 +244,7 @@ impl<'i> Builder<'i> {
             function: parsed.function,
             property: parsed.property,
             window: parsed.window,
+            position: Position::default(),
         };
         self.node(
             Expr::Aggregate(aggregate),

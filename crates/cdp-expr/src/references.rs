@@ -233,14 +233,10 @@ impl Expr {
         if let Expr::Attribute(key) = self {
             return Expr::Profile(profile_path(key));
         }
-        let children = self.children();
-        if children.is_empty() {
-            return self.clone();
-        }
-        let mut parts = Vec::with_capacity(children.len());
-        for child in children {
-            parts.push(child.filled_in(catalog));
-        }
+        let parts: Vec<Expr> = self
+            .children()
+            .map(|child| child.filled_in(catalog))
+            .collect();
         self.with_children(parts)
     }
 }

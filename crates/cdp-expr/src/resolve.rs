@@ -234,7 +234,7 @@ impl<'c> Resolver<'c> {
 
     /// Resolves a node and everything below it. `inside` an event's filter.
     fn node(&mut self, expr: &Expr, inside: bool) -> Result<(Expr, Type), Box<Refusal>> {
-        let children = expr.children();
+        let children: Vec<&Expr> = expr.children().collect();
         if children.is_empty() {
             let meaning = self.meaning(expr, inside)?;
             return self.finished(meaning.unwrap_or_else(|| expr.clone()), &[], inside);
@@ -442,7 +442,7 @@ impl<'c> Resolver<'c> {
 
     /// What the types of a node's parts say about it.
     fn check_node(&mut self, expr: &Expr, types: &[Type], inside: bool) -> Result<(), ExprError> {
-        let misplaced = expr.children().iter().enumerate().any(|(index, child)| {
+        let misplaced = expr.children().enumerate().any(|(index, child)| {
             matches!(child, Expr::Duration(_)) && !(matches!(expr, Expr::Compare(..)) && index == 1)
         });
         if misplaced {

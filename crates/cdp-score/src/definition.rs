@@ -3,7 +3,7 @@
 use crate::grades::Grades;
 use crate::interval::Interval;
 use crate::members::{cut, name, text, Members, ScoreError};
-use cdp_expr::{Aggregate, Catalog, EventSource, Expr, ExprError, Kind};
+use cdp_expr::{Aggregate, Catalog, EventSource, Expr, ExprError, Kind, Position};
 use cdp_value::{AggregateFunction, Decimal, Period, Value, Window};
 use serde_json::Value as Json;
 
@@ -243,6 +243,7 @@ impl Activity {
             function,
             property: None,
             window,
+            position: Position::default(),
         });
         Ok(Activity {
             name: given.map_or(event, str::to_string),

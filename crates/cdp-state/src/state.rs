@@ -41,7 +41,7 @@ pub struct State {
     compacted: Option<Timestamp>,
     /// Ascending by id.
     slots: Vec<Entry>,
-    /// What the state was decoded from.
+    /// What the state was decoded from, or [sealed](State::seal) into.
     bytes: Vec<u8>,
 }
 
@@ -88,11 +88,22 @@ impl State {
     /// Reads what [`State::encode`] wrote, in this release or an earlier one. No bytes at all are
     /// an empty state. Slots are only looked into when they are needed.
     pub fn decode(bytes: &[u8]) -> Result<State, StateError> {
+        State::of(bytes.to_vec())
+    }
+
+    /// Encodes the state and keeps nothing but the bytes, which are returned. It stays what it was:
+    /// slots are decoded again when somebody looks.
+    pub fn seal(&mut self) -> Result<&[u8], StateError> {
+        *self = State::of(self.encode())?;
+        Ok(&self.bytes)
+    }
+
+    fn of(bytes: Vec<u8>) -> Result<State, StateError> {
         let mut state = State::default();
         if bytes.is_empty() {
             return Ok(state);
         }
-        let mut reader = Reader::new(bytes);
+        let mut reader = Reader::new(&bytes);
         match reader.byte()? {
             VERSION => {}
             unknown => return Err(StateError::Version(unknown)),
@@ -118,7 +129,7 @@ impl State {
         state.event_count = reader.varint()?;
         let count = reader.count(2)?;
         state.slots.reserve_exact(count);
-        let (mut id, mut offset) = (0u32, 0usize);
+        let (mut id, mut length_of_all) = (0u32, 0usize);
         for i in 0..count {
             let step = u32::try_from(reader.varint()?).map_err(|_| BAD_TABLE)?;
             id = id.checked_add(step).ok_or(BAD_TABLE)?;
@@ -126,18 +137,22 @@ impl State {
                 return Err(BAD_TABLE);
             }
             let length = usize::try_from(reader.varint()?).map_err(|_| BAD_TABLE)?;
-            let end = offset.checked_add(length).ok_or(BAD_TABLE)?;
+            let end = length_of_all.checked_add(length).ok_or(BAD_TABLE)?;
             state.slots.push(Entry {
                 id,
-                coded: Some(offset..end),
+                coded: Some(length_of_all..end),
                 slot: OnceCell::new(),
             });
-            offset = end;
+            length_of_all = end;
         }
-        if reader.remaining() != offset {
+        if reader.remaining() != length_of_all {
             return Err(StateError::Damaged("the slots have another length"));
         }
-        state.bytes = reader.take(offset)?.to_vec();
+        let header = bytes.len().saturating_sub(length_of_all);
+        for coded in state.slots.iter_mut().filter_map(|e| e.coded.as_mut()) {
+            *coded = coded.start + header..coded.end + header;
+        }
+        state.bytes = bytes;
         Ok(state)
     }
 

@@ -150,5 +150,9 @@ impl fmt::Display for Value {
 
 /// A text with the escapes of JSON.
 fn write_text(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+    if text.bytes().all(is_plain) {
+        return write!(f, "\"{text}\"");
+    }
     f.write_str(&serde_json::Value::from(text).to_string())
 }

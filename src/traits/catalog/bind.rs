@@ -9,8 +9,11 @@ use std::collections::BTreeSet;
 impl Catalog {
     /// Finds what the evaluation of an expression needs.
     pub(super) fn bind(&self, names: &Names, version: i32, written: Expr) -> Result<Definition> {
-        let expression = written.settled(names);
-        let inlined = written.inline(names);
+        let mut expression = written.settled(names);
+        let mut inlined = written.inline(names);
+        let position = |aggregate: &Aggregate| self.aggregate_index.get(aggregate).copied();
+        expression.locate(&position);
+        inlined.locate(&position);
         let parts = names.with_scores(&inlined);
         let mut aggregates = Vec::new();
         for aggregate in parts.iter().flat_map(Expr::aggregates) {
@@ -48,8 +51,9 @@ impl Catalog {
     /// Notes what touches a definition.
     pub(super) fn register(&mut self, definition: &Definition, insert: impl Fn(&mut Touched)) {
         for index in &definition.aggregates {
-            if let Some(slot) = self.aggregates.get(*index).and_then(|a| self.slots.get(a.slot)) {
-                insert(self.by_event.entry(slot.event.clone()).or_default());
+            let event = self.aggregates.get(*index).and_then(|a| self.slots.get(a.slot)).map(|slot| slot.event.clone());
+            if let Some(touched) = event.and_then(|event| self.touched_by_event(&event)) {
+                insert(touched);
             }
         }
         if definition.needs_seen {
@@ -73,7 +77,10 @@ impl Catalog {
             self.aggregate_index.insert(aggregate.clone(), self.aggregates.len());
             self.aggregates.push(BoundAggregate { aggregate, slot: index });
         }
-        self.by_event.entry(slot.event.clone()).or_default().slots.push(index);
+        if let Some(touched) = self.touched_by_event(&slot.event) {
+            touched.slots.push(index);
+        }
+        self.slot_index.insert(slot.id, index);
         let SlotDefinition { version, event, filter, property, .. } = slot;
         self.slots.push(Slot { spec, version, event, filter, property, answers });
     }

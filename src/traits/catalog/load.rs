@@ -3,6 +3,7 @@
 use super::bind::SlotDefinition;
 use super::{Catalog, Definition, Names, Segment, Touched, Trait};
 use crate::decisions::flags::Flags;
+use crate::delivery::routing::routes;
 use crate::error::{state, Error, Result};
 use crate::pg::clock;
 use crate::pg::datum::Param;
@@ -12,7 +13,7 @@ use crate::traits::computed::is_blank;
 use crate::traits::context::PersonContext;
 use crate::traits::edges::Edges;
 use crate::traits::person::Person;
-use cdp_expr::Expr;
+use cdp_expr::{Aggregate, Expr};
 
 struct Row {
     id: i32,
@@ -89,7 +90,7 @@ pub(super) fn load(spi: &Spi, namespace_id: i32) -> Result<Catalog> {
             }
             Ok((row.i32(0)?, row.i32(1)?, row.text(2)?, filter, property, aggregates))
         })?;
-    let routes = crate::delivery::routes::load(spi, namespace_id)?;
+    let routes = routes::load(spi, namespace_id)?;
     let scores = scoring::load::load(spi, namespace_id)?;
 
     let timezone = spi
@@ -127,7 +128,7 @@ pub(super) fn load(spi: &Spi, namespace_id: i32) -> Result<Catalog> {
         catalog.register(&definition, |touched| {
             touched.traits.insert(index);
         });
-        let is_timely = !row.is_measure || catalog.announces_traits();
+        let is_timely = !row.is_measure || catalog.routes.announces_traits();
         catalog.traits.push(Trait { id: row.id, key: row.key, is_timely, definition });
     }
     for row in segments {
@@ -144,7 +145,7 @@ pub(super) fn load(spi: &Spi, namespace_id: i32) -> Result<Catalog> {
         let index = catalog.scores.len();
         let rules = catalog.bind_rules(&names, row.version, &row.model)?;
         // What is announced of a score says which attributes are missing.
-        let attributes = 0..if catalog.announces_scores() { row.model.attributes.len() } else { 0 };
+        let attributes = 0..if catalog.routes.announces_scores() { row.model.attributes.len() } else { 0 };
         for (rule, definition) in rules.iter().enumerate() {
             catalog.register(definition, |touched| {
                 touched.rules.extend(attributes.clone().chain([rule]).map(|rule| (index, rule)));
@@ -152,23 +153,22 @@ pub(super) fn load(spi: &Spi, namespace_id: i32) -> Result<Catalog> {
         }
         catalog.scores.push(Score { id: row.id, key: row.key, model: row.model, rules, definition });
     }
-    for index in 0..catalog.routes.len() {
-        let filter = catalog.routes.get(index).and_then(|route| route.filter.clone());
-        if let Some(written) = filter {
-            let filter = written.settled(&names);
-            // While a route is being defined its slots are not there yet.
-            let parts = names.with_scores(&filter.inline(&names));
-            let aggregates = parts.iter().flat_map(Expr::aggregates);
-            let aggregates = aggregates.filter_map(|a| catalog.aggregate_position(a)).collect();
-            if let Some(route) = catalog.routes.get_mut(index) {
-                route.aggregates = aggregates;
-                route.needs_profile = parts.iter().any(|part| !part.profile_references().is_empty());
-                route.needs_groups = parts.iter().any(Expr::uses_group);
-                route.attributes = written.attribute_references().into_iter().map(str::to_string).collect();
-                route.filter = Some(filter);
-            }
-        }
+    let mut routes = std::mem::take(&mut catalog.routes);
+    for route in routes.iter_mut() {
+        let Some(written) = route.filter.take() else { continue };
+        let mut filter = written.settled(&names);
+        // While a route is being defined its slots are not there yet.
+        let position = |aggregate: &Aggregate| catalog.aggregate_position(aggregate);
+        let parts = names.with_scores(&filter.inline(&names));
+        route.aggregates = parts.iter().flat_map(Expr::aggregates).filter_map(position).collect();
+        route.needs_profile = parts.iter().any(|part| !part.profile_references().is_empty());
+        route.needs_groups = parts.iter().any(Expr::uses_group);
+        route.needs_message = filter.uses_message();
+        route.attributes = written.attribute_references().into_iter().map(str::to_string).collect();
+        filter.locate(&position);
+        route.filter = Some(filter);
     }
+    catalog.routes = routes;
     let flags = Flags::load(spi, namespace_id, |version, condition| catalog.bind(&names, version, condition))?;
     catalog.flags = flags;
     catalog.by_existence = touched_by_existence(&catalog)?;

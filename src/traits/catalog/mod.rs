@@ -3,20 +3,27 @@
 mod bind;
 mod extended;
 mod load;
+pub mod memo;
 mod names;
 mod remembered;
+mod scope;
 
 pub use names::Names;
 pub use remembered::{covering, current, forget, invalidate, next_version, watch_definitions};
+pub use scope::{Happened, Scope, Trigger};
 
 use crate::decisions::flags::Flags;
-use crate::delivery::routes::Route;
+use crate::delivery::routing::routes::Routes;
 use crate::namespaces;
 use crate::scoring::Score;
 use cdp_expr::{Aggregate, Expr};
 use cdp_state::{SlotSpec, Zoned};
+use memo::Memo;
 use rustc_hash::FxHashMap;
-use std::collections::{BTreeSet, HashMap};
+use scope::Scopes;
+use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeSet;
+use std::rc::Rc;
 
 /// A computed trait.
 pub struct Trait {
@@ -100,6 +107,13 @@ impl Touched {
         self.segments.extend(&other.segments);
         self.rules.extend(&other.rules);
     }
+
+    /// Touches what something else touches, too.
+    pub fn extend_by(&mut self, catalog: &Catalog, trigger: Trigger) {
+        if let Some(touched) = catalog.touched_by(trigger) {
+            self.extend(touched);
+        }
+    }
 }
 
 pub struct Catalog {
@@ -113,8 +127,10 @@ pub struct Catalog {
     pub flags: Flags,
     pub slots: Vec<Slot>,
     pub aggregates: Vec<BoundAggregate>,
-    pub routes: Vec<Route>,
-    by_event: HashMap<String, Touched>,
+    pub routes: Routes,
+    /// Positions in `by_event`, by the name of the event.
+    event_index: FxHashMap<String, usize>,
+    by_event: Vec<Touched>,
     /// Touched by every event: what depends on when a person was first or last seen.
     by_any_event: Touched,
     /// Touched by identify and group calls.
@@ -123,10 +139,16 @@ pub struct Catalog {
     by_existence: Touched,
     /// Touched by an identifier that a person comes to have.
     by_identity: Touched,
-    trait_index: HashMap<String, usize>,
-    segment_index: HashMap<String, usize>,
-    score_index: HashMap<String, usize>,
+    trait_index: FxHashMap<String, usize>,
+    segment_index: FxHashMap<String, usize>,
+    score_index: FxHashMap<String, usize>,
     aggregate_index: FxHashMap<Aggregate, usize>,
+    /// Positions of slots, by their ids.
+    slot_index: FxHashMap<u32, usize>,
+    scopes: Scopes,
+    everything: OnceCell<Rc<Scope>>,
+    /// Lent to whoever looks at a person.
+    memo: RefCell<Memo>,
 }
 
 impl Catalog {
@@ -142,16 +164,21 @@ impl Catalog {
             flags: Flags::default(),
             slots: Vec::new(),
             aggregates: Vec::new(),
-            routes: Vec::new(),
-            by_event: HashMap::new(),
+            routes: Routes::default(),
+            event_index: FxHashMap::default(),
+            by_event: Vec::new(),
             by_any_event: Touched::default(),
             by_profile: Touched::default(),
             by_existence: Touched::default(),
             by_identity: Touched::default(),
-            trait_index: HashMap::new(),
-            segment_index: HashMap::new(),
-            score_index: HashMap::new(),
+            trait_index: FxHashMap::default(),
+            segment_index: FxHashMap::default(),
+            score_index: FxHashMap::default(),
             aggregate_index: FxHashMap::default(),
+            slot_index: FxHashMap::default(),
+            scopes: Scopes::default(),
+            everything: OnceCell::new(),
+            memo: RefCell::default(),
         }
     }
 
@@ -160,39 +187,39 @@ impl Catalog {
         namespaces::calendar(&self.timezone)
     }
 
-    /// Whether some route wants to hear of changes of traits.
-    pub fn announces_traits(&self) -> bool {
-        self.routes.iter().any(Route::announces_traits)
+    /// Where what events of this name touch is found.
+    pub fn event_position(&self, name: &str) -> Option<usize> {
+        self.event_index.get(name).copied()
     }
 
-    /// Whether some route wants to hear of changes of scores.
-    pub fn announces_scores(&self) -> bool {
-        self.routes.iter().any(Route::announces_scores)
-    }
-
-    /// What an event with this name touches beside [`Catalog::any_event`].
+    /// What events of this name touch beside what every event does.
     pub fn event(&self, name: &str) -> Option<&Touched> {
-        self.by_event.get(name)
+        self.touched_by(Trigger::Event(self.event_position(name)?))
     }
 
-    /// What every event touches.
-    pub fn any_event(&self) -> &Touched {
-        &self.by_any_event
+    /// What something touches; None for what touches nothing or everything.
+    pub fn touched_by(&self, trigger: Trigger) -> Option<&Touched> {
+        match trigger {
+            Trigger::AnyEvent => Some(&self.by_any_event),
+            Trigger::Event(position) => self.by_event.get(position),
+            // That an event never happened says something of a person of whom nothing is known, for instance.
+            Trigger::Existence => Some(&self.by_existence),
+            Trigger::Identity => Some(&self.by_identity),
+            Trigger::Profile => Some(&self.by_profile),
+            Trigger::Everything => None,
+        }
     }
 
-    /// What says something of a person of whom nothing is known: that an event never happened, for instance.
-    pub fn existence(&self) -> &Touched {
-        &self.by_existence
-    }
-
-    /// What a change of a person's traits or groups touches.
-    pub fn profile_change(&self) -> &Touched {
-        &self.by_profile
-    }
-
-    /// What an identifier that a person comes to have touches.
-    pub fn identity_change(&self) -> &Touched {
-        &self.by_identity
+    fn touched_by_event(&mut self, name: &str) -> Option<&mut Touched> {
+        let position = match self.event_index.get(name) {
+            Some(position) => *position,
+            None => {
+                self.event_index.insert(name.to_string(), self.by_event.len());
+                self.by_event.push(Touched::default());
+                self.by_event.len() - 1
+            }
+        };
+        self.by_event.get_mut(position)
     }
 
     /// Whether there are static segments.
@@ -245,6 +272,18 @@ impl Catalog {
             .chain(self.flags.conditions().map(|(key, condition)| ("flag", key, condition)))
     }
 
+    /// A memo for somebody to look at.
+    pub fn lend_memo(&self) -> Memo {
+        let mut memo = self.memo.take();
+        memo.turn(self.aggregates.len());
+        memo
+    }
+
+    /// Keeps a memo for the next who needs one.
+    pub fn take_back(&self, memo: Memo) {
+        self.memo.replace(memo);
+    }
+
     pub fn aggregate_position(&self, aggregate: &Aggregate) -> Option<usize> {
         self.aggregate_index.get(aggregate).copied()
     }
@@ -267,6 +306,6 @@ impl Catalog {
 
 impl cdp_state::Specs for Catalog {
     fn spec(&self, slot: u32) -> Option<&SlotSpec> {
-        self.slots.iter().map(|s| &s.spec).find(|spec| spec.id() == slot)
+        Some(&self.slots.get(*self.slot_index.get(&slot)?)?.spec)
     }
 }

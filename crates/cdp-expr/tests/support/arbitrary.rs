@@ -1,7 +1,8 @@
 //! Random expressions, as the parser could have made them.
 
 use cdp_expr::{
-    Aggregate, ArithmeticOperator, Comparison, EventSource, Expr, Function, Pattern, TextTest,
+    Aggregate, ArithmeticOperator, Comparison, EventSource, Expr, Function, Pattern, Position,
+    TextTest,
 };
 use cdp_value::{
     AggregateFunction, AgoUnit, Decimal, Period, Value, Window, DAY, HOUR, MINUTE, SECOND,
@@ -121,6 +122,7 @@ fn aggregate(filter: BoxedStrategy<Expr>) -> impl Strategy<Value = Expr> {
                     function,
                     property: needs_property.then_some(path),
                     window: window.filter(|_| !windowless),
+                    position: Position::default(),
                 })
             },
         )
@@ -304,6 +306,7 @@ pub fn of_time() -> BoxedStrategy<Expr> {
                 function: AggregateFunction::LastSeenAgo(u),
                 property: None,
                 window: None,
+                position: Position::default(),
             })
         }),
         1 => unit().prop_map(|u| {

@@ -4,7 +4,7 @@
 pub mod arbitrary;
 pub mod oracle;
 
-use cdp_expr::{Aggregate, Catalog, Context, EventSource, Expr};
+use cdp_expr::{Aggregate, Catalog, Context, Expr};
 use cdp_value::{Timestamp, Value};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -66,11 +66,11 @@ impl Context for Person {
     fn aggregate_changes_at(&self, aggregate: &Aggregate) -> Option<Timestamp> {
         self.changes.get(&key(aggregate)).copied()
     }
-    fn event_first_seen(&self, source: &EventSource) -> Option<Timestamp> {
-        self.events.get(&source.event).map(|seen| seen.0)
+    fn event_first_seen(&self, aggregate: &Aggregate) -> Option<Timestamp> {
+        self.events.get(&aggregate.source.event).map(|seen| seen.0)
     }
-    fn event_last_seen(&self, source: &EventSource) -> Option<Timestamp> {
-        self.events.get(&source.event).map(|seen| seen.1)
+    fn event_last_seen(&self, aggregate: &Aggregate) -> Option<Timestamp> {
+        self.events.get(&aggregate.source.event).map(|seen| seen.1)
     }
     fn first_seen(&self) -> Option<Timestamp> {
         self.first_seen

@@ -202,12 +202,12 @@ impl Context for RawPerson {
         }
     }
 
-    fn event_first_seen(&self, source: &EventSource) -> Option<Timestamp> {
-        self.of(source).first().map(|event| event.ts)
+    fn event_first_seen(&self, aggregate: &Aggregate) -> Option<Timestamp> {
+        self.of(&aggregate.source).first().map(|event| event.ts)
     }
 
-    fn event_last_seen(&self, source: &EventSource) -> Option<Timestamp> {
-        self.of(source).last().map(|event| event.ts)
+    fn event_last_seen(&self, aggregate: &Aggregate) -> Option<Timestamp> {
+        self.of(&aggregate.source).last().map(|event| event.ts)
     }
 
     fn first_seen(&self) -> Option<Timestamp> {

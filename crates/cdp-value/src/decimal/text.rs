@@ -73,6 +73,12 @@ fn exponent(text: &str) -> Option<i64> {
 impl fmt::Display for Decimal {
     /// Without trailing zeros or exponent.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let (0, Digits::Small(digits)) = (self.scale, &self.digits) {
+            return match i64::try_from(*digits) {
+                Ok(digits) => write!(f, "{digits}"),
+                Err(_) => write!(f, "{digits}"),
+            };
+        }
         let magnitude = match &self.digits {
             Digits::Small(digits) => digits.unsigned_abs().to_string(),
             Digits::Big(digits) => digits.magnitude().to_string(),
