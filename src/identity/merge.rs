@@ -5,7 +5,8 @@ use super::profile_traits;
 use crate::error::Result;
 use crate::namespaces::Namespace;
 use crate::pg::datum::Param;
-use crate::pg::spi::Spi;
+use crate::pg::session;
+use crate::pg::spi::{Rows, Spi};
 use crate::traits::person::{self, Person};
 use crate::traits::{engine, evaluate, settle};
 use cdp_value::Timestamp;
@@ -19,8 +20,8 @@ pub struct Merge {
     pub rule: &'static str,
 }
 
-/// Merges in order; false when one of the profiles was merged by somebody else meanwhile. The caller
-/// evaluates the survivors.
+/// Merges in order; false when one of the profiles was merged by somebody else meanwhile, or has something that the
+/// transaction's snapshot does not show. The caller evaluates the survivors.
 pub fn merge(spi: &Spi, namespace: &Namespace, merges: &[Merge], now: Timestamp) -> Result<bool> {
     if merges.is_empty() {
         return Ok(true);
@@ -29,7 +30,7 @@ pub fn merge(spi: &Spi, namespace: &Namespace, merges: &[Merge], now: Timestamp)
     let ids: Vec<i64> = ids.into_iter().collect();
     // Waits for whoever folds events into one of them: a merge needs all that was committed.
     let mut people = person::lock_waiting(spi, &ids)?;
-    if people.len() != ids.len() {
+    if people.len() != ids.len() || !sees_everything(spi, &ids)? {
         return Ok(false);
     }
     let settled = settle::settle(spi, namespace, &mut people, None, now)?;
@@ -74,6 +75,21 @@ pub fn merge(spi: &Spi, namespace: &Namespace, merges: &[Merge], now: Timestamp)
     crate::traits::timers::set(spi, &mut survivors, now)?;
     person::save(spi, catalog, &mut survivors, now)?;
     Ok(true)
+}
+
+/// Whether the transaction sees all that was committed of people it holds. One with a snapshot of its own would leave
+/// behind what others gave them since; where they changed the profile's row as well, locking it has failed already.
+fn sees_everything(spi: &Spi, profile_ids: &[i64]) -> Result<bool> {
+    if !session::has_transaction_snapshot() {
+        return Ok(true);
+    }
+    const BELONGINGS: &str = "SELECT (SELECT pg_catalog.count(*) FROM _cdp.identifiers AS i WHERE i.profile_id OPERATOR(pg_catalog.=) ANY ($1)), \
+         (SELECT pg_catalog.count(*) FROM _cdp.group_members AS m WHERE m.profile_id OPERATOR(pg_catalog.=) ANY ($1)), \
+         (SELECT pg_catalog.count(*) FROM _cdp.segment_members AS m WHERE m.profile_id OPERATOR(pg_catalog.=) ANY ($1)), \
+         (SELECT pg_catalog.count(*) FROM _cdp.flag_overrides AS o WHERE o.profile_id OPERATOR(pg_catalog.=) ANY ($1))";
+    let counts = |rows: Rows| rows.first(|row| Ok([row.i64(0)?, row.i64(1)?, row.i64(2)?, row.i64(3)?]));
+    let parameters = [Param::Int8Array(profile_ids)];
+    Ok(counts(spi.query(BELONGINGS, &parameters)?)? == counts(spi.query_latest(BELONGINGS, &parameters)?)?)
 }
 
 /// Everything that belongs to the absorbed profile now belongs to the survivor.

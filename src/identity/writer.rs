@@ -212,7 +212,7 @@ impl<'a> Writer<'a> {
             .collect();
         if !merge::merge(self.spi, self.namespace, &merges, self.now)? {
             // Only where the transaction's snapshot is older than one of the people.
-            return Err(Error::new("40001", "could not merge people who came to be after the transaction began")
+            return Err(Error::new("40001", "could not merge people who changed after the transaction began")
                 .hint("Try the transaction again."));
         }
         Ok(Some((plan, ids)))

@@ -114,7 +114,11 @@ pub fn append(spi: &Spi, namespace_id: i32, batch: &[Accepted]) -> Result<()> {
             other_ids: stored::other_ids(message),
         });
     }
-    for (partition, rows) in by_partition {
+    for (partition, mut rows) in by_partition {
+        // In the order of the key, which finds neighbours where it just was, and keeps a person's events together.
+        rows.sort_unstable_by_key(|row| {
+            (row.accepted.profile_id, row.event_name_id, row.accepted.message.timestamp, row.event_id)
+        });
         let is_written = match partition {
             None => false,
             Some((oid, generation)) => table::with(oid, &COLUMNS, |table| {

@@ -3,6 +3,7 @@
 use super::catalog::{Catalog, Slot};
 use super::context::EventContext;
 use super::person::{self, Person};
+use super::properties;
 use crate::error::Result;
 use crate::ingest::names;
 use crate::pg::datum::Param;
@@ -121,7 +122,7 @@ pub fn read<'a>(
         let Some(request) = usize::try_from(rows.i32(0)?).ok().and_then(|p| requests.get(p)) else { continue };
         let Some(slot) = catalog.slots.get(request.slot) else { continue };
         let at = rows.timestamp(1)?;
-        let properties = super::engine::properties_of(
+        let properties = properties::of(
             rows.optional_jsonb(2).as_deref(),
             rows.optional_text(3).as_deref(),
             rows.optional_text(4).as_deref(),
@@ -132,9 +133,4 @@ pub fn read<'a>(
     }
     let known = found.into_iter().map(|(key, (ranges, events))| (key, EdgeEvents::new(ranges, events)));
     Ok(Edges { events: known.collect() })
-}
-
-/// Properties as a value; missing ones are an empty object.
-pub fn properties_value(text: Option<&str>) -> Value {
-    text.and_then(crate::ingest::stored::json).map_or_else(|| Value::Object(Vec::new()), |json| Value::from_json(&json))
 }

@@ -1,11 +1,11 @@
 //! Folds a batch of events into the people they belong to, and everything that follows from it.
 
 use super::catalog::{Catalog, Happened, Touched, Trigger};
-use super::edges::{self, properties_value};
+use super::edges;
 use super::evaluate::{self, Cause, Change, Task};
 use super::person::{self, Person};
 use super::settle::{self, Settled};
-use super::{pending, timers};
+use super::{pending, properties, timers};
 use crate::delivery::routing::changes::send_changes;
 use crate::delivery::routing::messages::{send_messages, Occasion};
 use crate::error::Result;
@@ -16,7 +16,7 @@ use crate::namespaces::Namespace;
 use crate::pg::session;
 use crate::pg::spi::Spi;
 use crate::segments::{lists, transition};
-use cdp_message::{Document, MessageType};
+use cdp_message::MessageType;
 use cdp_state::Calendar;
 use cdp_value::{Timestamp, Value};
 use rustc_hash::FxHashMap;
@@ -27,26 +27,13 @@ pub struct Event<'a> {
     pub profile_id: i64,
     pub name: &'a str,
     pub at: Timestamp,
+    /// Those that the slots of the event read.
     pub properties: Value,
 }
 
 /// Whether a call counts as an event of the person: track, page and screen do.
 pub fn is_event(kind: MessageType) -> bool {
     matches!(kind, MessageType::Track | MessageType::Page | MessageType::Screen)
-}
-
-/// What expressions see as the properties of a message: those it came with, and a page's or screen's
-/// name and category where the properties do not have their own.
-pub fn properties_of(properties: Option<&str>, name: Option<&str>, category: Option<&str>) -> Value {
-    let mut value = properties_value(properties);
-    if let Value::Object(members) = &mut value {
-        for (key, text) in [("name", name), ("category", category)] {
-            if let (Some(text), Err(at)) = (text, members.binary_search_by(|m| m.0.as_str().cmp(key))) {
-                members.insert(at, (key.to_string(), Value::Text(text.to_string())));
-            }
-        }
-    }
-    value
 }
 
 /// Stages 7 to 10 for a batch that was just appended to `_cdp.events`.
@@ -93,15 +80,10 @@ const PEOPLE_AT_A_TIME: usize = 512;
 fn event<'a>(catalog: &Catalog, accepted: &'a Accepted) -> Option<Event<'a>> {
     let message = &accepted.message;
     let name = message.event_name().filter(|_| is_event(message.kind))?;
-    let properties = if catalog.event(name).is_some_and(|touched| !touched.slots.is_empty()) {
-        properties_of(
-            message.properties.as_ref().map(Document::text),
-            message.name.as_deref(),
-            message.category.as_deref(),
-        )
-    } else {
-        Value::Null
-    };
+    let properties = catalog.event(name).map_or(Value::Null, |touched| {
+        let (name, category) = (message.name.as_deref(), message.category.as_deref());
+        properties::some(&touched.properties, message.properties.as_ref(), name, category)
+    });
     Some(Event { profile_id: accepted.profile_id, name, at: message.timestamp, properties })
 }
 

@@ -1,8 +1,8 @@
 //! The events behind a value, for explanations.
 
 use super::context::EventContext;
-use super::engine::properties_of;
 use super::person::Person;
+use super::properties;
 use crate::error::Result;
 use crate::ingest::names;
 use crate::pg::datum::Param;
@@ -38,7 +38,7 @@ pub fn that_count(spi: &Spi, person: &Person, aggregate: &Aggregate, at: Timesta
         ],
     )?;
     let found = rows.map(|row| {
-        let properties = properties_of(
+        let properties = properties::of(
             row.optional_jsonb(2).as_deref(),
             row.optional_text(3).as_deref(),
             row.optional_text(4).as_deref(),

@@ -12,6 +12,7 @@ pub mod events;
 pub mod past;
 pub mod pending;
 pub mod person;
+pub mod properties;
 pub mod set_based;
 pub mod settle;
 pub mod slots;

@@ -2,8 +2,8 @@
 
 use super::catalog::{Catalog, Slot};
 use super::edges;
-use super::engine::properties_of;
 use super::person::{self, Person};
+use super::properties;
 use crate::error::Result;
 use crate::ingest::names;
 use crate::pg::datum::Param;
@@ -104,7 +104,7 @@ fn owner<'p>(people: &'p mut [Person], owners: &HashMap<i64, usize>, profile_id:
 }
 
 fn all_properties(row: &Rows, first: usize) -> Value {
-    properties_of(
+    properties::of(
         row.optional_jsonb(first).as_deref(),
         row.optional_text(first + 1).as_deref(),
         row.optional_text(first + 2).as_deref(),

@@ -420,6 +420,14 @@ impl Expr {
         })
     }
 
+    /// Paths of the properties this expression reads, each once.
+    pub fn property_references(&self) -> Vec<&[String]> {
+        self.collect(|node| match node {
+            Expr::Property(path) => Some(path.as_slice()),
+            _ => None,
+        })
+    }
+
     /// Whether the expression reads more of the message at hand than its properties.
     pub fn uses_message(&self) -> bool {
         self.any(|node| matches!(node, Expr::Message(_) | Expr::Context(_)))

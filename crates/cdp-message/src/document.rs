@@ -164,6 +164,13 @@ pub(crate) fn raw_in<'a>(value: Raw<'a>, path: &str) -> Option<Raw<'a>> {
     })
 }
 
+impl Raw<'_> {
+    /// The value as a tree; null when the text is not JSON.
+    pub fn value(self) -> Value {
+        build(&mut Scanner::new(self.text, usize::MAX)).unwrap_or(Value::Null)
+    }
+}
+
 /// Walks over the members of an object, or over nothing when the value is not one. The text must
 /// be JSON; if it is not, the walk ends early.
 pub fn members(object: Raw<'_>) -> Members<'_> {

@@ -10,8 +10,8 @@ use crate::pg::spi::Spi;
 use crate::traits::catalog::Catalog;
 use crate::traits::context::PersonContext;
 use crate::traits::edges::{self, Edges};
-use crate::traits::engine::properties_of;
 use crate::traits::person::{self, Person};
+use crate::traits::properties;
 use cdp_expr::Expr;
 use cdp_state::{Edge, EdgeEvents, State};
 use cdp_value::{Timestamp, Value};
@@ -96,7 +96,7 @@ pub fn measure(
                 return Ok(());
             }
             let Some(slots) = by_event.get(&row.i32(1)?) else { return Ok(()) };
-            let properties = properties_of(
+            let properties = properties::of(
                 row.optional_jsonb(3).as_deref(),
                 row.optional_text(4).as_deref(),
                 row.optional_text(5).as_deref(),

@@ -79,6 +79,9 @@ impl Catalog {
         }
         if let Some(touched) = self.touched_by_event(&slot.event) {
             touched.slots.push(index);
+            touched.properties.extend(slot.property.iter().filter_map(|path| path.first().cloned()));
+            let filter = slot.filter.iter().flat_map(Expr::property_references);
+            touched.properties.extend(filter.filter_map(|path| path.first().cloned()));
         }
         self.slot_index.insert(slot.id, index);
         let SlotDefinition { version, event, filter, property, .. } = slot;

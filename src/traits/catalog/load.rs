@@ -193,5 +193,5 @@ fn touched_by_existence(catalog: &Catalog) -> Result<Touched> {
     let scores = scores
         .filter(|(_, s)| !context.outcome(s).is_blank() || context.changes_at(&s.definition).is_some())
         .flat_map(|(i, s)| (0..s.rules.len()).map(move |rule| (i, rule)));
-    Ok(Touched { slots: Vec::new(), traits, segments, rules: scores.collect() })
+    Ok(Touched { traits, segments, rules: scores.collect(), ..Touched::default() })
 }

@@ -94,6 +94,8 @@ pub struct BoundAggregate {
 #[derive(Default, Clone)]
 pub struct Touched {
     pub slots: Vec<usize>,
+    /// What the slots read of an event's properties: the first parts of their paths.
+    pub properties: BTreeSet<String>,
     pub traits: BTreeSet<usize>,
     pub segments: BTreeSet<usize>,
     /// Scores, each with one of its rules.
@@ -101,7 +103,7 @@ pub struct Touched {
 }
 
 impl Touched {
-    /// Touches what the other touches, its slots aside.
+    /// Touches what the other touches, its slots and what these read aside.
     pub fn extend(&mut self, other: &Touched) {
         self.traits.extend(&other.traits);
         self.segments.extend(&other.segments);
