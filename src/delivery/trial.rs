@@ -1,7 +1,7 @@
 //! Trying a route before it is live: what it makes of a message, and the request that would be sent.
 
 use super::probe;
-use super::routes::{self, Occasion};
+use super::routing::messages::{self, Occasion};
 use super::shaping::{Shape, Shaped, Shapes};
 use super::targets::{self, Definition};
 use crate::error::{Error, Result};
@@ -106,7 +106,7 @@ fn own(spi: &Spi, namespace: &Namespace, definition: &Definition, message: &Valu
     let calendar = catalog.calendar();
     let now = clock::now()?;
     let mut first = None;
-    routes::each_wanted(spi, &catalog, &calendar, namespace, &batch, &[], now, Occasion::Arrival, |_, route, _| {
+    messages::each_wanted(spi, &catalog, &calendar, namespace, &batch, &[], now, Occasion::Arrival, |_, route, _| {
         if route.destination_id == definition.id && first.is_none() {
             first = Some(route.id);
         }

@@ -194,9 +194,7 @@ impl Expr {
                 None => Expr::Profile(profile_path(key)),
             };
         }
-        let parts: Vec<Expr> = (self.children().into_iter())
-            .map(|part| part.settled(catalog))
-            .collect();
+        let parts: Vec<Expr> = self.children().map(|part| part.settled(catalog)).collect();
         match parts.is_empty() {
             true => self.clone(),
             false => self.with_children(parts),

@@ -214,7 +214,8 @@ pub fn each_wanted<'b>(
         if occasion != Occasion::Arrival {
             mark_as_replay(&mut body);
         }
-        let whole = if meant.iter().any(|(_, route)| route.needs_message) { Value::from_json(&body) } else { Value::Null };
+        let whole =
+            if meant.iter().any(|(_, route)| route.needs_message) { Value::from_json(&body) } else { Value::Null };
         for (accepted, route) in open {
             let is_refused = gate.refuses(accepted.profile_id, &route.requirement, &body).is_some();
             if !is_refused && (!route.needs_message || passes(route, &whole)) {
