@@ -22,7 +22,6 @@ const CHUNK: usize = 1_000;
 /// Kinds in [`Entry`] that are no kind of identifier.
 const ANY_KIND: i32 = 0;
 const PROFILE_ID: i32 = -1;
-/// Kinds whose values are normalised (sql/03_identity.sql).
 
 /// A row of a list: value and kind.
 type Entry = (String, i32);
