@@ -37,3 +37,8 @@ SELECT cdp.unmerge('cy@example.com', 'cy@example.com');
 -- A message does not choose its namespace.
 SELECT status FROM cdp.ingest('{"type": "track", "event": "Seen", "userId": "cy", "namespace": "careful"}'::jsonb);
 SELECT namespace FROM cdp.events WHERE user_id = 'cy';
+
+-- The earlier id of an alias may be an email, if it is nothing else.
+SELECT status FROM cdp.identify(NULL, '{"email": "Dee@example.com"}', anonymous_id => 'browser-d', message_id => 'visit');
+SELECT status FROM cdp.alias('dee', 'dee@Example.com', message_id => 'alias');
+SELECT identifiers - 'email_hash' AS identifiers FROM cdp.profile('browser-d');

@@ -4,7 +4,7 @@ use crate::plan::{
     Demotion, DemotionReason, IdentityError, Link, Merge, MessageIdentifier, MessageIdentifiers,
     NewProfile, Plan, Rule,
 };
-use crate::rules::{KindId, Rules};
+use crate::rules::{KindId, Rules, EMAIL};
 use crate::snapshot::{ProfileRef, Snapshot};
 use cdp_value::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +26,8 @@ use std::collections::{BTreeMap, BTreeSet};
 ///    whoever owns the earlier id, also as a second user id, becomes one with the person. Only
 ///    persons that were split by hand stay apart. An earlier id that nobody has is linked under
 ///    every kind that it was listed as, so that messages under it find the person later; one that
-///    the person has under any kind asks for nothing more.
+///    the person has under any kind asks for nothing more. An earlier id is an email only if
+///    somebody has that email, and nobody has the id as anything else.
 ///
 /// A merge is survived by the oldest person. The limit only stops what makes a person exceed it:
 /// somebody who is over the limit already, by an alias or because the limit was lowered, stays
@@ -279,18 +280,57 @@ impl Resolver<'_> {
         present: &[Candidate<'_>],
         mut earlier: Vec<Candidate<'m>>,
     ) -> Vec<Candidate<'m>> {
-        let answered: Vec<&str> = earlier
-            .iter()
-            .map(|candidate| (candidate, candidate.identifier.value.as_str()))
-            .filter(|(candidate, value)| {
-                let owner = candidate.owner.map(|owner| self.snapshot.canonical(owner));
-                (owner.is_some() && owner == known)
-                    || present.iter().any(|other| other.identifier.value == *value)
-            })
-            .map(|(_, value)| value)
-            .collect();
-        earlier.retain(|candidate| !answered.contains(&candidate.identifier.value.as_str()));
+        let is_answered = |candidate: &Candidate<'_>| {
+            let value = &candidate.identifier.value;
+            let owner = candidate.owner.map(|owner| self.snapshot.canonical(owner));
+            (owner.is_some() && owner == known)
+                || present.iter().any(|p| p.identifier.value == *value)
+        };
+        let answered: Vec<Candidate<'_>> =
+            earlier.iter().copied().filter(|c| is_answered(c)).collect();
+        earlier.retain(|candidate| {
+            !answered
+                .iter()
+                .any(|other| self.is_same_id(candidate, other))
+        });
+        self.meant(&mut earlier);
         earlier
+    }
+
+    /// Leaves earlier ids as emails only where somebody has that email, and nobody has the id as
+    /// anything else; then they are nothing else.
+    fn meant(&self, earlier: &mut Vec<Candidate<'_>>) {
+        if !earlier.iter().any(|candidate| self.is_email(candidate)) {
+            return;
+        }
+        let owned: Vec<Candidate<'_>> = earlier
+            .iter()
+            .copied()
+            .filter(|c| c.owner.is_some())
+            .collect();
+        earlier.retain(|candidate| {
+            let is_owned_as_email = |as_email: bool| {
+                let mut owned = owned.iter().filter(|c| self.is_email(c) == as_email);
+                owned.any(|other| self.is_same_id(candidate, other))
+            };
+            let is_meant_as_email = is_owned_as_email(true) && !is_owned_as_email(false);
+            self.is_email(candidate) == is_meant_as_email
+        });
+    }
+
+    fn is_email(&self, candidate: &Candidate<'_>) -> bool {
+        let rule = self.rules.get(candidate.identifier.kind);
+        rule.is_some_and(|rule| rule.name == EMAIL)
+    }
+
+    /// Whether two candidates are one id under two kinds. Emails are kept in one form, other ids as
+    /// they came.
+    fn is_same_id(&self, a: &Candidate<'_>, b: &Candidate<'_>) -> bool {
+        let (a_value, b_value) = (&a.identifier.value, &b.identifier.value);
+        if self.is_email(a) == self.is_email(b) {
+            return a_value == b_value;
+        }
+        a_value.trim().to_lowercase() == b_value.trim().to_lowercase()
     }
 
     /// Makes the owner of an earlier id one with the person, unless they were split by hand.
@@ -394,6 +434,34 @@ mod tests {
                 .zip(names)
                 .map(|(id, name)| KindRule::standard(id, name)),
         )
+    }
+
+    fn alias(user_id: &str, earlier: &str) -> MessageIdentifiers {
+        let mut alias = message(&[(1, user_id), (1, earlier), (3, earlier), (2, earlier)]);
+        for identifier in alias.identifiers.iter_mut().skip(1) {
+            identifier.previous = true;
+        }
+        alias
+    }
+
+    #[test]
+    fn an_earlier_id_is_an_email_if_it_is_nothing_else() {
+        let known_as_email = message(&[(2, "jane@example.com"), (3, "browser")]);
+        let jane = alias("jane", "jane@example.com");
+        let messages = [known_as_email.clone(), jane.clone(), jane.clone()];
+        let first = plan(&rules(), &mut Snapshot::new(), &messages);
+        assert_eq!(first.assignments, [Some(ProfileRef::New(0)); 3]);
+        assert_eq!(first.links.len(), 3, "{:?}", first.links);
+
+        let known_as_user = message(&[(1, "jane@example.com")]);
+        let messages = [known_as_email.clone(), known_as_user, jane.clone()];
+        let second = plan(&rules(), &mut Snapshot::new(), &messages);
+        assert_eq!(second.assignments[2], Some(ProfileRef::New(1)));
+        assert_eq!(second.merges, []);
+
+        let unknown = plan(&rules(), &mut Snapshot::new(), &[jane]);
+        let linked: Vec<KindId> = unknown.links.iter().map(|link| link.kind).collect();
+        assert_eq!(linked, [1, 1, 3]);
     }
 
     fn message(identifiers: &[(KindId, &str)]) -> MessageIdentifiers {

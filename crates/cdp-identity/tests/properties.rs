@@ -61,6 +61,7 @@ fn message() -> impl Strategy<Value = MessageIdentifiers> {
             named(USER, user, false),
             named(USER, previous, true),
             named(3, previous, true),
+            named(2, previous, true),
         ]
     });
     prop_oneof![7 => ordinary, 1 => alias]

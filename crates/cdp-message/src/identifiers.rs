@@ -141,7 +141,7 @@ pub fn identifiers(message: &Message, rules: &ExtractionRules) -> Vec<Identifier
     add_keys(&mut found, message, context.traits, rules);
     found.derive_hashes();
     for id in &message.previous_ids {
-        for kind in ["user_id", "anonymous_id"] {
+        for kind in ["user_id", "anonymous_id", "email"] {
             found.add_previous(kind, id);
         }
     }

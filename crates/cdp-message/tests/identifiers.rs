@@ -169,7 +169,7 @@ fn phones_lose_their_separators() {
 }
 
 #[test]
-fn earlier_ids_may_be_of_either_kind() {
+fn earlier_ids_may_be_of_several_kinds() {
     assert_eq!(
         listed(r#"{"type":"alias","userId":"u","previousId":"p"}"#),
         [
@@ -185,6 +185,15 @@ fn earlier_ids_may_be_of_either_kind() {
             "anonymous_id=x@anonymous_id",
             "user_id=x@previous_id?",
             "anonymous_id=u@previous_id?"
+        ]
+    );
+    assert_eq!(
+        listed(r#"{"type":"alias","userId":"u","previousId":"P@x.com"}"#),
+        [
+            "user_id=u@user_id",
+            "user_id=P@x.com@previous_id?",
+            "anonymous_id=P@x.com@previous_id?",
+            "email=p@x.com@previous_id?"
         ]
     );
 }
