@@ -65,13 +65,22 @@ pub fn internal(message: impl Into<String>) -> Error {
         .hint("This is a defect in cdp: please report it with the statement that led to it.")
 }
 
-/// `key`, with the closest of `known` as hint.
+/// `key`, with the closest of `known` as hint, or what there is.
 pub fn unknown_key<'a>(what: &str, key: &str, known: impl Iterator<Item = &'a str>) -> Error {
+    /// Most names that a hint lists.
+    const LISTED: usize = 30;
+    let mut known: Vec<&str> = known.collect();
+    known.sort_unstable();
     let error = Error::new(state::UNKNOWN_KEY, format!("{what} \"{}\" does not exist", cut(key)));
-    match closest(key, known) {
-        Some(name) => error.hint(format!("Did you mean \"{name}\"?")),
-        None => error,
-    }
+    error.hint(match closest(key, known.iter().copied()) {
+        Some(name) => format!("Did you mean \"{name}\"?"),
+        None if known.is_empty() => format!("There is no {what} yet."),
+        None => {
+            let listed: Vec<&str> = known.iter().copied().take(LISTED).collect();
+            let more = if known.len() > LISTED { ", …" } else { "" };
+            format!("There are: {}{more}.", listed.join(", "))
+        }
+    })
 }
 
 /// The name most like `key`, when one is close enough to be a typing mistake.

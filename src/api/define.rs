@@ -53,11 +53,9 @@ pub fn define_audience(call: &Call) -> Result<Returned> {
         .ok_or_else(|| Error::new("22004", "argument criteria is null").hint("Give the criteria as JSON."))?;
     let sync_to = call.text_array(2).unwrap_or_default();
     let rule = cdp_expr::criteria(&json).map_err(|error| {
-        let raised = Error::new(state::INVALID_EXPRESSION, error.message.clone()).detail(format!("At {}.", error.path));
-        match error.hint {
-            Some(hint) => raised.hint(hint),
-            None => raised,
-        }
+        let place =
+            if error.path.is_empty() { "At the top of the criteria.".into() } else { format!("At {}.", error.path) };
+        Error::new(state::INVALID_EXPRESSION, error.message).detail(place).hint(error.hint)
     })?;
     let key = check_key("audience", Some(&slug(&name)))?;
     Spi::connect(false, |spi| {
@@ -171,9 +169,7 @@ pub fn validate(call: &Call) -> Result<Returned> {
     let text = required(call, 0, "expression")?;
     let kind = required(call, 1, "kind")?;
     let (_, what) = VALIDATED.into_iter().find(|(name, _)| *name == kind).ok_or_else(|| {
-        let names = VALIDATED.map(|(name, _)| name);
-        crate::error::unknown_key("kind of expression", &kind, names.into_iter())
-            .hint(format!("One of {}.", names.join(", ")))
+        crate::error::unknown_key("kind of expression", &kind, VALIDATED.iter().map(|(name, _)| *name))
     })?;
     let row = Spi::connect(true, |spi| {
         let namespace = namespace(spi, call, 2)?;
@@ -192,9 +188,7 @@ pub fn validate(call: &Call) -> Result<Returned> {
                 Field::Null,
                 Field::Text(error.message),
                 Field::Int4(i32::try_from(error.position).unwrap_or(i32::MAX)),
-                Field::optional_text(error.hint.or_else(|| {
-                    (!error.expected.is_empty()).then(|| format!("Expected {}.", error.expected.join(", ")))
-                })),
+                Field::Text(error.hint),
             ]),
         }
     })?;

@@ -1,7 +1,7 @@
 //! Reads. Each answers as of `cdp.now()`, whatever the workers have got round to.
 
 use super::{namespace, required};
-use crate::error::{Error, Result};
+use crate::error::{closest, unknown_key, Error, Result};
 use crate::identity::resolve;
 use crate::namespaces::Namespace;
 use crate::pg::clock;
@@ -116,12 +116,11 @@ fn profile_trait(spi: &Spi, catalog: &Catalog, person: &mut Person, key: &str) -
     match cdp_expr::lookup(&person.traits, &[key.to_string()]) {
         Some(value) => Ok(Field::Jsonb(json(value))),
         None => {
-            let names: Vec<&str> = catalog.traits.iter().map(|t| t.key.as_str()).collect();
-            let close = crate::error::unknown_key("trait", key, names.into_iter());
+            let names = || catalog.traits.iter().map(|t| t.key.as_str());
             // A trait that nobody defined and the application did not send is simply not there, unless its name
             // looks like a mistake.
-            match close.hint {
-                Some(_) => Err(close),
+            match closest(key, names()) {
+                Some(_) => Err(unknown_key("trait", key, names())),
                 None => Ok(Field::Null),
             }
         }

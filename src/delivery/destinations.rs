@@ -29,11 +29,7 @@ pub struct Request<'a> {
 fn code(kind: &str) -> Result<&'static dyn Destination> {
     cdp_delivery::destination(kind).ok_or_else(|| {
         let kinds: Vec<&str> = cdp_delivery::catalogue().iter().map(|entry| entry.kind).collect();
-        let error = unknown_key("kind of destination", kind, kinds.iter().copied());
-        match error.hint {
-            Some(_) => error,
-            None => error.hint(format!("Kinds are: {}.", kinds.join(", "))),
-        }
+        unknown_key("kind of destination", kind, kinds.into_iter())
     })
 }
 
@@ -69,11 +65,7 @@ fn check_secret_names(entry: &CatalogueEntry, given: &Map<String, Value>) -> Res
         None => Ok(()),
         Some(name) => {
             let error = unknown_key(&format!("a secret of {} named", entry.name), name, known());
-            Err(match error.hint {
-                Some(_) => error,
-                None if entry.secrets.is_empty() => error.hint("It has no secrets."),
-                None => error.hint(format!("It has: {}.", known().collect::<Vec<_>>().join(", "))),
-            })
+            Err(if entry.secrets.is_empty() { error.hint("It has no secrets.") } else { error })
         }
     }
 }

@@ -98,10 +98,7 @@ pub(crate) fn known(object: &Map<String, Value>, path: &str, names: &[&str]) -> 
         if !names.contains(&name.as_str()) {
             let error = unknown_key("setting", name, names.iter().copied());
             let refused = wrong(&format!("{path}.{}", cut(name)), "is no setting");
-            return Err(match error.hint {
-                Some(hint) => refused.hint(hint),
-                None => refused.hint(format!("There are: {}.", names.join(", "))),
-            });
+            return Err(refused.hint(error.hint.unwrap_or_default()));
         }
     }
     Ok(())

@@ -148,7 +148,7 @@ fn completed(spi: &Spi, namespace: &Namespace, request: &Request) -> Result<Foun
         }
         (None, None) if !kinds::NAMES.contains(&request.name) => {
             return match existing(spi, namespace, request.name) {
-                Err(error) if error.hint.is_none() => {
+                Err(error) if !error.hint.as_deref().unwrap_or_default().starts_with("Did you mean") => {
                     Err(error.hint("Give the kind of a new job: rebuild, score, replay or retention."))
                 }
                 other => other,

@@ -59,10 +59,7 @@ impl Kind {
             "rebuild" | "retention" => &[],
             "score" => &["score"],
             "replay" => &["filter", "destination", "since", "until"],
-            other => {
-                return Err(unknown_key("kind of job", other, NAMES.into_iter())
-                    .hint("One of rebuild, score, replay, retention."))
-            }
+            other => return Err(unknown_key("kind of job", other, NAMES.into_iter())),
         };
         let members = parameters
             .as_object()
@@ -113,12 +110,7 @@ impl Kind {
                     return Ok(());
                 }
                 let known: Vec<&str> = catalog.scores.iter().map(|score| score.key.as_str()).collect();
-                let error = unknown_key("score", key, known.iter().copied());
-                Err(match (&error.hint, known.is_empty()) {
-                    (Some(_), _) => error,
-                    (None, true) => error.hint("There is none; cdp.define_score makes one."),
-                    (None, false) => error.hint(format!("There are: {}.", known.join(", "))),
-                })
+                Err(unknown_key("score", key, known.into_iter()))
             }
             Kind::Replay { filter, destination, since, until } => {
                 if let (Some(since), Some(until)) = (since, until) {

@@ -2,7 +2,7 @@
 //! (docs/decisions/0020-row-security.md).
 
 use super::{by_name, DEFAULT};
-use crate::error::{cut, state, unknown_key, Error, Result};
+use crate::error::{closest, cut, state, unknown_key, Error, Result};
 use crate::guc;
 use crate::pg::datum::Param;
 use crate::pg::spi::Spi;
@@ -198,7 +198,12 @@ fn role_id(spi: &Spi, role: &str) -> Result<u32> {
     let names = spi
         .query("SELECT rolname::pg_catalog.text FROM pg_catalog.pg_roles WHERE rolname::pg_catalog.text OPERATOR(pg_catalog.!~) '^pg_'", &[])?
         .map(|row| row.text(0))?;
-    Err(unknown_key("role", role, names.iter().map(String::as_str)))
+    let names = || names.iter().map(String::as_str);
+    let error = unknown_key("role", role, names());
+    Err(match closest(role, names()) {
+        Some(_) => error,
+        None => error.hint("Make it with CREATE ROLE first."),
+    })
 }
 
 fn refused(role: &str, why: &str) -> Error {

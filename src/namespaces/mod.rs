@@ -8,7 +8,7 @@ pub mod routing;
 pub mod statistics;
 pub mod usage;
 
-use crate::error::{unknown_key, Error, Result};
+use crate::error::{closest, unknown_key, Error, Result};
 use crate::pg::cache;
 use crate::pg::datum::Param;
 use crate::pg::spi::Spi;
@@ -103,9 +103,10 @@ fn unknown(spi: &Spi, name: &str) -> Error {
         .and_then(|rows| rows.map(|row| row.text(0)))
         .unwrap_or_default();
     let known = names.iter().map(String::as_str).chain([DEFAULT]);
+    let is_misspelt = closest(name, known.clone()).is_some();
     let mut error = unknown_key("namespace", name, known);
     error.sqlstate = Error::new(crate::error::state::UNKNOWN_NAMESPACE, "").sqlstate;
-    if error.hint.is_none() {
+    if !is_misspelt {
         error = error.hint("Make it with cdp.define_namespace, or set cdp.namespace.");
     }
     error

@@ -64,10 +64,7 @@ pub fn expression_error(error: &ExprError) -> Error {
         detail.push_str(&format!(" Expected {}.", error.expected.join(", ")));
     }
     raised = raised.detail(detail);
-    match &error.hint {
-        Some(hint) => raised.hint(hint.clone()),
-        None => raised,
-    }
+    raised.hint(error.hint.clone())
 }
 
 /// Names of events that were seen in a namespace, for suggestions; definitions are rare enough to ask each time.

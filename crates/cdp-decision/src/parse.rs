@@ -365,7 +365,7 @@ fn condition(place: &Place) -> Result<Condition> {
                 DefinitionError {
                     path,
                     message: error.message,
-                    hint: error.hint,
+                    hint: Some(error.hint),
                 }
             }),
         _ => Err(place.expected("a condition, as text or as criteria,")),

@@ -20,8 +20,8 @@ pub struct CriteriaError {
     pub path: String,
     /// What is wrong: lower case, no period.
     pub message: String,
-    /// What to do about it.
-    pub hint: Option<String>,
+    /// What to write instead. Never empty.
+    pub hint: String,
 }
 
 impl fmt::Display for CriteriaError {
@@ -66,20 +66,17 @@ impl Reader {
     ) -> Result<Expr, CriteriaError> {
         self.nodes += 1;
         if self.nodes > limits::NODES / 4 {
-            return Err(place.error("the criteria have too many conditions", None));
+            return Err(place.error("the criteria have too many conditions", SPLIT));
         }
         if place.depth > limits::DEPTH / 3 {
-            return Err(place.error("the criteria are nested too deep", None));
+            return Err(place.error("the criteria are nested too deep", SPLIT));
         }
         let Json::Object(members) = json else {
-            return Err(place.error(
-                "a condition must be an object",
-                Some(r#"write {"trait": "plan", "operator": "==", "value": "pro"}"#.to_string()),
-            ));
+            return Err(place.error("a condition must be an object", EXAMPLE));
         };
         let members = Members::new(members, place)?;
         if members.0.is_empty() {
-            return Err(place.error("the condition is empty", None));
+            return Err(place.error("the condition is empty", EXAMPLE));
         }
         for (name, conjunction) in [("and", true), ("all", true), ("or", false), ("any", false)] {
             if let Some(items) = members.get(name) {
@@ -124,7 +121,8 @@ impl Reader {
         let hint = members
             .0
             .first()
-            .and_then(|(name, _)| did_you_mean(name, MEMBERS));
+            .and_then(|(name, _)| did_you_mean(name, MEMBERS))
+            .unwrap_or_else(|| EXAMPLE.to_string());
         Err(place.error(
             "a condition needs one of and, or, not, trait, event, segment",
             hint,
@@ -139,7 +137,7 @@ impl Reader {
         inside: bool,
     ) -> Result<Expr, CriteriaError> {
         let Json::Array(items) = json else {
-            return Err(place.error("this must be a list of conditions", None));
+            return Err(place.error("this must be a list of conditions", LIST));
         };
         let mut parts = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
@@ -147,7 +145,7 @@ impl Reader {
         }
         let mut parts = crate::ast::flattened(parts, conjunction);
         match parts.len() {
-            0 => Err(place.error("the list of conditions is empty", None)),
+            0 => Err(place.error("the list of conditions is empty", LIST)),
             1 => Ok(parts.swap_remove(0)),
             _ if conjunction => Ok(Expr::And(parts)),
             _ => Ok(Expr::Or(parts)),
@@ -167,9 +165,7 @@ impl Reader {
                 let place = place.member("window");
                 let length = names::duration(text(json, &place)?)
                     .filter(|length| *length > 0)
-                    .ok_or_else(|| {
-                        place.error("this is not a window", Some(WINDOWS.to_string()))
-                    })?;
+                    .ok_or_else(|| place.error("this is not a window", WINDOWS))?;
                 Some(Window { length })
             }
         };
@@ -229,10 +225,13 @@ impl Reader {
                 Box::new(number(bound, &place.member(name))?),
             )),
             (Some(Operator::Between), Some(bound)) => between(&count, bound, &place.member(name)),
-            (Some(_), None) => Err(place.error("the operator needs a count", None)),
+            (Some(_), None) => Err(place.error(
+                "the operator needs a count",
+                r#"write {"event": "purchase", "operator": ">=", "count": 3}"#,
+            )),
             (Some(_), Some(_)) => Err(place.member("operator").error(
                 "a number of events cannot be compared in this way",
-                Some("use one of > >= < <= == != between".to_string()),
+                "use one of > >= < <= == != between",
             )),
         }
     }
@@ -251,6 +250,9 @@ impl Reader {
     }
 }
 
+const EXAMPLE: &str = r#"write {"trait": "plan", "operator": "==", "value": "pro"}"#;
+const LIST: &str = r#"write {"and": [{"segment": "vip"}, {"event": "purchase", "window": "7d"}]}"#;
+const SPLIT: &str = "make several segments and refer to them: {\"segment\": \"vip\"}";
 const WINDOWS: &str = "windows and durations are whole numbers with a unit: 30m, 12h, 7d, 2w";
 
 /// What a trait's key stands for: when the person was seen, or an attribute.
@@ -271,9 +273,10 @@ fn segment(key: &str, members: &Members<'_>, place: &Place) -> Result<Expr, Crit
         None => true,
         Some(Json::Bool(wanted)) => *wanted,
         Some(_) => {
-            return Err(place
-                .member("value")
-                .error("this must be true or false", None))
+            return Err(place.member("value").error(
+                "this must be true or false",
+                "without quotes: \"value\": true",
+            ))
         }
     };
     let positive = match members.operator(place)? {
@@ -285,9 +288,10 @@ fn segment(key: &str, members: &Members<'_>, place: &Place) -> Result<Expr, Crit
         | Some(Operator::In(false))
         | Some(Operator::Exists(false)) => !wanted,
         Some(_) => {
-            return Err(place
-                .member("operator")
-                .error("a segment can only be tested with == or !=", None));
+            return Err(place.member("operator").error(
+                "a segment can only be tested with == or !=",
+                r#"write {"segment": "vip", "value": false} for those who are not in it"#,
+            ));
         }
     };
     Ok(if positive {
@@ -301,7 +305,7 @@ fn segment(key: &str, members: &Members<'_>, place: &Place) -> Result<Expr, Crit
 fn comparison(left: Expr, members: &Members<'_>, place: &Place) -> Result<Expr, CriteriaError> {
     let operator = members
         .operator(place)?
-        .ok_or_else(|| place.error("operator is missing", None))?;
+        .ok_or_else(|| place.error("operator is missing", EXAMPLE))?;
     let at = place.member("value");
     let boxed = Box::new(left.clone());
     if let Operator::Exists(positive) = operator {
@@ -309,7 +313,10 @@ fn comparison(left: Expr, members: &Members<'_>, place: &Place) -> Result<Expr, 
         return Ok(negated_unless(positive, exists));
     }
     let Some(value) = members.get("value") else {
-        return Err(place.error("value is missing", None));
+        return Err(place.error(
+            "value is missing",
+            r#"add what to compare with: "value": 1000"#,
+        ));
     };
     match operator {
         Operator::Compare(comparison) => {
@@ -319,12 +326,12 @@ fn comparison(left: Expr, members: &Members<'_>, place: &Place) -> Result<Expr, 
         Operator::Between => between(&left, value, &at),
         Operator::In(positive) => {
             let Json::Array(items) = value else {
-                return Err(at.error("this must be a list", None));
+                return Err(at.error("this must be a list", r#"write "value": ["pro", "team"]"#));
             };
             if items.len() > limits::LIST {
                 return Err(at.error(
                     format!("the list has more than {} items", limits::LIST),
-                    None,
+                    "join several lists with or, or keep the list as a static segment",
                 ));
             }
             let list = items
@@ -343,11 +350,15 @@ fn comparison(left: Expr, members: &Members<'_>, place: &Place) -> Result<Expr, 
             ))
         }
         Operator::Matches => {
-            let pattern = Pattern::new(text(value, &at)?)
-                .map_err(|reason| at.error(format!("bad regular expression: {reason}"), None))?;
+            let pattern = Pattern::new(text(value, &at)?).map_err(|reason| {
+                at.error(
+                    format!("bad regular expression: {reason}"),
+                    crate::pattern::HELP,
+                )
+            })?;
             Ok(Expr::Matches(boxed, pattern))
         }
-        Operator::Exists(_) => Err(place.error("value is not needed", None)),
+        Operator::Exists(_) => Err(place.error("value is not needed", "leave it out")),
     }
 }
 
@@ -362,10 +373,16 @@ fn negated_unless(positive: bool, expr: Expr) -> Expr {
 /// `between [a, b]`, both ends included.
 fn between(left: &Expr, value: &Json, place: &Place) -> Result<Expr, CriteriaError> {
     let Json::Array(ends) = value else {
-        return Err(place.error("between needs a list of two values", None));
+        return Err(place.error(
+            "between needs a list of two values",
+            r#"write "value": [10, 20]"#,
+        ));
     };
     let [low, high] = ends.as_slice() else {
-        return Err(place.error("between needs a list of two values", None));
+        return Err(place.error(
+            "between needs a list of two values",
+            r#"write "value": [10, 20]"#,
+        ));
     };
     let part = |comparison, end: &Json, index| {
         let bound = bound(left, comparison, end, &place.item(index))?;
@@ -397,29 +414,27 @@ fn bound(
         Json::String(text) if ordering => match names::duration(text) {
             Some(length) => Ok(Expr::Duration(length)),
             None if crate::time::parse(text).is_some() => literal(value, place),
-            None => Err(place.error(
-                "this is neither a duration nor a time",
-                Some(WINDOWS.to_string()),
-            )),
+            None => Err(place.error("this is neither a duration nor a time", WINDOWS)),
         },
         Json::String(_) | Json::Null => literal(value, place),
-        _ => Err(place.error(
-            "a time is compared with a duration or a time",
-            Some(WINDOWS.to_string()),
-        )),
+        _ => Err(place.error("a time is compared with a duration or a time", WINDOWS)),
     }
 }
 
 fn literal(json: &Json, place: &Place) -> Result<Expr, CriteriaError> {
     match json {
-        Json::Array(_) | Json::Object(_) => {
-            Err(place.error("this must be a text, a number, true, false or null", None))
-        }
+        Json::Array(_) | Json::Object(_) => Err(place.error(
+            "this must be a text, a number, true, false or null",
+            "compare with a list by in, not_in or between",
+        )),
         Json::String(text) if text.contains('\0') => {
-            Err(place.error("a text cannot contain the character zero", None))
+            Err(place.error("a text cannot contain the character zero", "leave it out"))
         }
         other => match Value::from_json(other) {
-            Value::Null if !other.is_null() => Err(place.error("the number is too large", None)),
+            Value::Null if !other.is_null() => Err(place.error(
+                "the number is too large",
+                "write fewer digits or a smaller exponent",
+            )),
             value => Ok(Expr::Literal(value)),
         },
     }

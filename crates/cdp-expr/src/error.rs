@@ -11,28 +11,22 @@ pub struct ExprError {
     pub position: usize,
     /// What could have stood there instead, in the words of the documentation. May be empty.
     pub expected: Vec<String>,
-    /// What to do about it.
-    pub hint: Option<String>,
+    /// What to write instead. Never empty.
+    pub hint: String,
 }
 
 impl ExprError {
-    pub(crate) fn new(position: usize, message: impl Into<String>) -> ExprError {
+    pub(crate) fn new(
+        position: usize,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> ExprError {
         ExprError {
             message: message.into(),
             position,
             expected: Vec::new(),
-            hint: None,
+            hint: hint.into(),
         }
-    }
-
-    pub(crate) fn hint(mut self, hint: impl Into<String>) -> ExprError {
-        self.hint = Some(hint.into());
-        self
-    }
-
-    pub(crate) fn hint_option(mut self, hint: Option<String>) -> ExprError {
-        self.hint = hint;
-        self
     }
 }
 

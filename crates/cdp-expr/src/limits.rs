@@ -20,18 +20,19 @@ pub(crate) fn too_deep(position: usize) -> ExprError {
     ExprError::new(
         position,
         format!("the expression is nested more than {DEPTH} deep"),
+        "split it into several traits",
     )
-    .hint("split it into several traits")
 }
 
 /// Refuses a text that is too long or too deeply nested. This runs before the parser, which
 /// recurses for each bracket.
 pub(crate) fn check_text(text: &str) -> Result<(), ExprError> {
     if text.len() > TEXT {
-        return Err(
-            ExprError::new(1, format!("the expression is longer than {TEXT} bytes"))
-                .hint("split it into several traits"),
-        );
+        return Err(ExprError::new(
+            1,
+            format!("the expression is longer than {TEXT} bytes"),
+            "split it into several traits",
+        ));
     }
     let mut depth = 0usize;
     let mut characters = text.chars().enumerate();

@@ -13,14 +13,14 @@ const LONGEST: i64 = 365_250 * DAY;
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) message: String,
-    pub(crate) hint: Option<String>,
+    pub(crate) hint: String,
 }
 
 impl Refusal {
-    fn new(message: impl Into<String>, hint: Option<String>) -> Refusal {
+    fn new(message: impl Into<String>, hint: impl Into<String>) -> Refusal {
         Refusal {
             message: message.into(),
-            hint,
+            hint: hint.into(),
         }
     }
 }
@@ -265,20 +265,25 @@ pub(crate) fn aggregate(name: &str, arguments: Option<&[Expr]>) -> Result<NamedA
                 | AggregateFunction::DecayedCount { .. }
         )
     {
-        return Err(Refusal::new(format!("{stem} takes no window"), None));
+        let hint = format!("write {stem} without one");
+        return Err(Refusal::new(format!("{stem} takes no window"), hint));
     }
     let property = match (argument, arguments) {
         (Argument::Nothing, None | Some([])) => None,
         (Argument::Nothing, Some(_)) => {
-            let hint = (stem == "count")
-                .then(|| "to count only some events write events.name[condition].count".into());
+            let hint = match stem {
+                "count" => {
+                    "to count only some events write events.name[condition].count".to_string()
+                }
+                _ => format!("write {name} without parentheses"),
+            };
             return Err(Refusal::new(format!("{name} takes no argument"), hint));
         }
         (Argument::Property, Some([Expr::Property(path)])) => Some(path.clone()),
         (Argument::Property, _) => {
             return Err(Refusal::new(
                 format!("{name} needs the name of one property"),
-                Some(format!("write {name}(price)")),
+                format!("write {name}(price)"),
             ));
         }
         (Argument::Gap, Some([Expr::Duration(gap)])) if *gap > 0 => {
@@ -288,14 +293,14 @@ pub(crate) fn aggregate(name: &str, arguments: Option<&[Expr]>) -> Result<NamedA
         (Argument::Gap, _) => {
             return Err(Refusal::new(
                 format!("{name} needs the gap that ends a session"),
-                Some(format!("write {name}(30m)")),
+                format!("write {name}(30m)"),
             ));
         }
         (Argument::Limit, arguments) => {
             function = limited(arguments.unwrap_or_default()).ok_or_else(|| {
                 Refusal::new(
                     format!("{name} needs how many events of which period count"),
-                    Some(format!("write {name}(3, 1d); periods are 1h, 1d and 7d")),
+                    format!("write {name}(3, 1d); periods are 1h, 1d and 7d"),
                 )
             })?;
             None
@@ -304,9 +309,9 @@ pub(crate) fn aggregate(name: &str, arguments: Option<&[Expr]>) -> Result<NamedA
             function = decayed(arguments.unwrap_or_default()).ok_or_else(|| {
                 Refusal::new(
                     format!("{name} needs a half-life"),
-                    Some(format!(
+                    format!(
                         "write {name}(14d), or {name}(14d, 1d, 3) for steps of a day with at most 3 events each"
-                    )),
+                    ),
                 )
             })?;
             None
@@ -368,7 +373,7 @@ fn window(name: &str, stem: &str, suffix: &str) -> Result<Window, Refusal> {
         Some(length) if length > 0 && !suffix.ends_with('s') => Ok(Window { length }),
         Some(_) => Err(Refusal::new(
             format!("the window of {name} is too short"),
-            Some(format!("write for example {stem}_7d")),
+            format!("write for example {stem}_7d"),
         )),
         None => {
             let digits: String = suffix.chars().take_while(char::is_ascii_digit).collect();
@@ -381,7 +386,7 @@ fn window(name: &str, stem: &str, suffix: &str) -> Result<Window, Refusal> {
             };
             Err(Refusal::new(
                 message,
-                Some("windows are whole minutes, hours, days or weeks: 30m, 12h, 7d, 2w".into()),
+                "windows are whole minutes, hours, days or weeks: 30m, 12h, 7d, 2w",
             ))
         }
     }
@@ -395,14 +400,20 @@ fn unknown_aggregate(name: &str) -> Refusal {
     let percent = stem.strip_prefix('p').unwrap_or_default();
     if !percent.is_empty() && percent.bytes().all(|byte| byte.is_ascii_digit()) {
         let hint = "percentiles go from p1 to p99".to_string();
-        return Refusal::new(format!("unknown aggregate {name}"), Some(hint));
+        return Refusal::new(format!("unknown aggregate {name}"), hint);
     }
     let known = AGGREGATES.iter().copied().chain(WORDS);
     let suggestion = crate::error::closest(stem, known).map(|stem| match window {
         Some(window) => format!("did you mean {stem}_{window}?"),
         None => format!("did you mean {stem}?"),
     });
-    Refusal::new(format!("unknown aggregate {name}"), suggestion)
+    let hint = suggestion.unwrap_or_else(|| {
+        format!(
+            "the aggregates are {}; most take a window, such as count_7d",
+            AGGREGATES.join(", ")
+        )
+    });
+    Refusal::new(format!("unknown aggregate {name}"), hint)
 }
 
 /// An aggregate's name with its window and argument, as it is written.
@@ -529,7 +540,7 @@ pub(crate) fn special_call(name: &str, arguments: &[Expr]) -> Option<Result<Expr
         };
         Refusal::new(
             format!("{name} does not take these arguments"),
-            Some(format!("write {example}")),
+            format!("write {example}"),
         )
     }))
 }
@@ -543,6 +554,25 @@ pub(crate) fn arity_message(function: Function) -> String {
         (a, b) if a == b => format!("{name} takes {a} arguments"),
         (a, 1000) => format!("{name} takes {a} or more arguments"),
         (a, b) => format!("{name} takes {a} to {b} arguments"),
+    }
+}
+
+/// A call with as many arguments as the function takes.
+pub(crate) fn call_example(function: Function) -> &'static str {
+    match function {
+        Function::Exists => "exists(profile.plan)",
+        Function::Coalesce => "coalesce(profile.plan, \"free\")",
+        Function::If => "if(profile.plan == \"pro\", 1, 0)",
+        Function::Lower => "lower(profile.email)",
+        Function::Upper => "upper(profile.country)",
+        Function::Length => "length(profile.name)",
+        Function::Abs => "abs(profile.balance)",
+        Function::Round => "round(profile.balance) or round(profile.balance, 2)",
+        Function::Floor => "floor(profile.balance)",
+        Function::Ceil => "ceil(profile.balance)",
+        Function::Since(AgoUnit::Minutes) => "minutes_since(profile.signed_up_at)",
+        Function::Since(AgoUnit::Hours) => "hours_since(profile.signed_up_at)",
+        Function::Since(AgoUnit::Days) => "days_since(profile.signed_up_at)",
     }
 }
 

@@ -52,7 +52,7 @@ pub(crate) fn parse_with_positions(text: &str) -> Result<(Expr, Positions), Expr
     let expression = pairs
         .next()
         .and_then(|program| program.into_inner().next())
-        .ok_or_else(|| ExprError::new(1, "the expression is empty"))?;
+        .ok_or_else(refusal::empty)?;
     let node = builder.expression(expression, 0, false)?;
     Ok((node.expr, node.at))
 }
@@ -71,14 +71,22 @@ pub(crate) fn is_identifier(text: &str) -> bool {
         .is_some_and(|pair| pair.as_str().len() == text.len())
 }
 
+const SPLIT: &str = "split it into several traits";
+const OPERANDS: &str = "write a value on each side of an operator";
+
 struct Builder<'i> {
     text: &'i str,
     nodes: usize,
 }
 
 impl<'i> Builder<'i> {
-    fn error(&self, offset: usize, message: impl Into<String>) -> ExprError {
-        ExprError::new(character(self.text, offset), message)
+    fn error(
+        &self,
+        offset: usize,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> ExprError {
+        ExprError::new(character(self.text, offset), message, hint)
     }
 
     /// A finished node, counted against the limits.
@@ -88,13 +96,12 @@ impl<'i> Builder<'i> {
             return Err(self.error(
                 start,
                 format!("the expression has more than {} parts", limits::NODES),
+                SPLIT,
             ));
         }
         let height = 1 + parts.iter().map(|part| part.height).max().unwrap_or(0);
         if height > limits::HEIGHT {
-            return Err(self
-                .error(start, "the expression is too deep")
-                .hint("split it into several traits"));
+            return Err(self.error(start, "the expression is too deep", SPLIT));
         }
         let at = Positions {
             start,
@@ -128,7 +135,7 @@ impl<'i> Builder<'i> {
         let node = self.climb(&mut tokens, level::OR, depth, inside)?;
         match tokens.front() {
             None => Ok(node),
-            Some(token) => Err(self.error(token.at(), "unexpected operator")),
+            Some(token) => Err(self.error(token.at(), "unexpected operator", OPERANDS)),
         }
     }
 
@@ -147,7 +154,11 @@ impl<'i> Builder<'i> {
 
     fn list(&mut self, items: Vec<Node>, at: usize) -> Result<Node, ExprError> {
         if items.len() > limits::LIST {
-            return Err(self.error(at, format!("the list has more than {} items", limits::LIST)));
+            return Err(self.error(
+                at,
+                format!("the list has more than {} items", limits::LIST),
+                "join several lists: x in […] || x in […]; or keep the list as a static segment",
+            ));
         }
         let (exprs, positions) = separate(items);
         self.node(Expr::List(exprs), at, positions)
@@ -162,13 +173,19 @@ impl<'i> Builder<'i> {
         let at = pair.as_span().start();
         match pair.as_rule() {
             Rule::duration => {
-                let length = names::duration(pair.as_str())
-                    .ok_or_else(|| self.error(at, "the duration is too long"))?;
+                let length = names::duration(pair.as_str()).ok_or_else(|| {
+                    self.error(at, "the duration is too long", "durations reach to 365250d")
+                })?;
                 self.node(Expr::Duration(length), at, Vec::new())
             }
             Rule::number => {
-                let number = Decimal::parse(pair.as_str())
-                    .ok_or_else(|| self.error(at, "the number is too large"))?;
+                let number = Decimal::parse(pair.as_str()).ok_or_else(|| {
+                    self.error(
+                        at,
+                        "the number is too large",
+                        "write fewer digits or a smaller exponent",
+                    )
+                })?;
                 self.node(Expr::Literal(Value::Number(number)), at, Vec::new())
             }
             Rule::text => {
@@ -183,9 +200,9 @@ impl<'i> Builder<'i> {
             Rule::parentheses => {
                 let depth = self.nest(depth, at)?;
                 let mut items = self.items(pair, depth, inside)?;
-                items
-                    .pop()
-                    .ok_or_else(|| self.error(at, "empty parentheses"))
+                items.pop().ok_or_else(|| {
+                    self.error(at, "empty parentheses", "write a value between them")
+                })
             }
             Rule::event_aggregate => self.aggregate(pair, depth),
             _ => self.reference(pair, depth, inside),
@@ -197,7 +214,13 @@ impl<'i> Builder<'i> {
         let inner = pair.into_inner().next();
         let inner = inner.as_ref().map_or("", |pair| pair.as_str());
         names::unescape(inner)
-            .ok_or_else(|| self.error(at, "this text has an escape that is no character"))
+            .ok_or_else(|| {
+                self.error(
+                    at,
+                    "this text has an escape that is no character",
+                    "write the character itself; \\u takes four hexadecimal digits other than 0000, and a pair beyond ffff",
+                )
+            })
     }
 
     fn name(&self, pair: Pair<'i, Rule>) -> Result<String, ExprError> {
@@ -234,7 +257,7 @@ impl<'i> Builder<'i> {
         let (name, at) = name;
         let arguments = arguments.map(|items| separate(items).0);
         let parsed = names::aggregate(name, arguments.as_deref())
-            .map_err(|refusal| self.error(at, refusal.message).hint_option(refusal.hint))?;
+            .map_err(|refusal| self.error(at, refusal.message, refusal.hint))?;
         let (filter, positions) = filter.map(|node: Node| (node.expr, node.at)).unzip();
         let aggregate = Aggregate {
             source: EventSource {
@@ -298,19 +321,21 @@ impl<'i> Builder<'i> {
         let (exprs, positions) = separate(arguments);
         let lower = name.to_ascii_lowercase();
         if let Some(special) = names::special_call(&lower, &exprs) {
-            let expr = special
-                .map_err(|refusal| self.error(at, refusal.message).hint_option(refusal.hint))?;
+            let expr = special.map_err(|refusal| self.error(at, refusal.message, refusal.hint))?;
             return self.node(expr, at, Vec::new());
         }
         let Some(function) = Function::ALL.into_iter().find(|f| f.name() == lower) else {
             let known = names::all_functions();
-            return Err(self
-                .error(at, format!("unknown function {name}"))
-                .hint_option(did_you_mean(name, known)));
+            let hint = did_you_mean(name, known).unwrap_or_else(|| {
+                let all: Vec<&str> = names::all_functions().collect();
+                format!("the functions are {}", all.join(", "))
+            });
+            return Err(self.error(at, format!("unknown function {name}"), hint));
         };
         let (fewest, most) = function.arity();
         if exprs.len() < fewest || exprs.len() > most {
-            return Err(self.error(at, names::arity_message(function)));
+            let hint = format!("write {}", names::call_example(function));
+            return Err(self.error(at, names::arity_message(function), hint));
         }
         self.node(Expr::Call(function, exprs), at, positions)
     }

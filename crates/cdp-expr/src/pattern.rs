@@ -3,6 +3,10 @@
 use regex::{Regex, RegexBuilder};
 use std::hash::{Hash, Hasher};
 
+/// How a pattern is written.
+pub(crate) const HELP: &str =
+    "write it as for the Rust crate regex; in quotes a backslash is written twice: \"^a\\\\.b$\"";
+
 /// Memory a compiled pattern may take, so that `a{1000}{1000}` is refused.
 const SIZE_LIMIT: usize = 256 * 1024;
 

@@ -52,7 +52,7 @@ impl Definition {
         }
     }
 
-    fn key(&self) -> &str {
+    pub(crate) fn key(&self) -> &str {
         match self {
             Definition::Trait(key) | Definition::Segment(key) | Definition::Score(key) => key,
         }

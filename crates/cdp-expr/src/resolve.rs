@@ -200,8 +200,8 @@ impl<'c> Resolver<'c> {
             return Err(ExprError::new(
                 1,
                 format!("{what} needs a condition, but this is a {result_type}"),
+                "compare it with something: … > 0",
             )
-            .hint("compare it with something: … > 0")
             .into());
         }
         self.check_inlined_size(&expr)?;
@@ -275,7 +275,11 @@ impl<'c> Resolver<'c> {
     /// here.
     fn meaning(&mut self, expr: &Expr, inside: bool) -> Result<Option<Expr>, ExprError> {
         let refuse = |what: &str, hint: &str| {
-            Err(ExprError::new(1, format!("{what} cannot be used here")).hint(hint))
+            Err(ExprError::new(
+                1,
+                format!("{what} cannot be used here"),
+                hint,
+            ))
         };
         match expr {
             Expr::Name(name) if inside || self.kind == Kind::RouteFilter => {
@@ -297,10 +301,10 @@ impl<'c> Resolver<'c> {
                 return Err(ExprError::new(
                     1,
                     format!("{path} is a property of an event, and there is no event here"),
-                )
-                .hint(format!(
-                    "write profile.{meant} for a trait of the person, or events.name[{path} …] for a property of an event"
-                )));
+                    format!(
+                        "write profile.{meant} for a trait of the person, or events.name[{path} …] for a property of an event"
+                    ),
+                ));
             }
             Expr::Property(_)
             | Expr::Literal(_)
@@ -369,15 +373,22 @@ impl<'c> Resolver<'c> {
             }
         }
         if let Some(example) = names::root_example(name) {
-            return Err(ExprError::new(1, format!("{name} needs a path"))
-                .hint(format!("write for example {example}")));
+            return Err(ExprError::new(
+                1,
+                format!("{name} needs a path"),
+                format!("write for example {example}"),
+            ));
         }
         let mut known = self.catalog.trait_names();
         known.extend(self.catalog.segment_names());
         let hint = names::suggest(name, known.iter().map(String::as_str)).unwrap_or_else(|| {
             format!("define it first, or write profile.{name} for a trait your application sends")
         });
-        Err(ExprError::new(1, format!("unknown trait or segment {name}")).hint(hint))
+        Err(ExprError::new(
+            1,
+            format!("unknown trait or segment {name}"),
+            hint,
+        ))
     }
 
     fn is_known(&self, definition: &Definition) -> bool {
@@ -395,11 +406,15 @@ impl<'c> Resolver<'c> {
         }
         if let Some(own) = &self.own {
             if let Some(cycle) = references::cycle(own, &definition, self.catalog) {
+                let key = own.key();
                 return Err(ExprError::new(
                     1,
                     format!(
                         "definitions refer to each other in a cycle: {}",
                         cycle.join(" -> ")
+                    ),
+                    format!(
+                        "write what {key} is without what is made of it; for a trait that your application sends write profile.{key}"
                     ),
                 ));
             }
@@ -458,8 +473,8 @@ impl<'c> Resolver<'c> {
                         return Err(ExprError::new(
                             1,
                             format!("a duration cannot be compared with a {a}"),
-                        )
-                        .hint("compare a time with a duration, such as last_seen < 30d; an \"ago\" value is a plain number"));
+                            "compare a time with a duration, such as last_seen < 30d; an \"ago\" value is a plain number",
+                        ));
                     }
                 } else if !is_null(left) && !is_null(right) && !a.comparable(*b) {
                     self.warn(format!(
@@ -534,21 +549,27 @@ impl<'c> Resolver<'c> {
             return Err(ExprError::new(
                 1,
                 "the expression is too large once the traits and segments it refers to are filled in",
-            )
-            .hint("refer to fewer of them"));
+                "refer to fewer of them",
+            ));
         }
         Ok(())
     }
 }
 
 fn passing_time() -> ExprError {
-    ExprError::new(1, "the time that has passed cannot be used here")
-        .hint("an event's filter must give the same answer for ever; use a window: count_30d")
+    ExprError::new(
+        1,
+        "the time that has passed cannot be used here",
+        "an event's filter must give the same answer for ever; use a window: count_30d",
+    )
 }
 
 fn lonely_duration() -> ExprError {
-    ExprError::new(1, "a duration can only be compared with a time")
-        .hint("write for example last_seen < 30d")
+    ExprError::new(
+        1,
+        "a duration can only be compared with a time",
+        "write for example last_seen < 30d",
+    )
 }
 
 fn is_null(expr: &Expr) -> bool {
@@ -556,7 +577,25 @@ fn is_null(expr: &Expr) -> bool {
 }
 
 fn unknown(what: &str, key: &str, known: &[String]) -> ExprError {
-    let hint =
-        closest(key, known.iter().map(String::as_str)).map(|name| format!("did you mean {name}?"));
-    ExprError::new(1, format!("unknown {what} {key}")).hint_option(hint)
+    let hint = match closest(key, known.iter().map(String::as_str)) {
+        Some(name) => format!("did you mean {name}?"),
+        None if known.is_empty() => {
+            format!("there is no {what} yet: define it first with cdp.define_{what}")
+        }
+        None => format!(
+            "define it first with cdp.define_{what}; {}",
+            some_of(what, known)
+        ),
+    };
+    ExprError::new(1, format!("unknown {what} {key}"), hint)
+}
+
+/// The first few of the names that are known.
+fn some_of(what: &str, known: &[String]) -> String {
+    const SOME: usize = 10;
+    let mut names: Vec<&str> = known.iter().map(String::as_str).collect();
+    names.sort_unstable();
+    let more = if names.len() > SOME { ", …" } else { "" };
+    names.truncate(SOME);
+    format!("each known {what}: {}{more}", names.join(", "))
 }

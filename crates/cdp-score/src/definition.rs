@@ -586,6 +586,6 @@ fn refused(path: &str, error: ExprError) -> ScoreError {
     ScoreError {
         path: path.to_string(),
         message,
-        hint: error.hint,
+        hint: Some(error.hint),
     }
 }

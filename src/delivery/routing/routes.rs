@@ -180,9 +180,9 @@ pub fn check_destinations(spi: &Spi, namespace: &Namespace, keys: &[String]) -> 
     for key in keys {
         if !known.contains(key) {
             let error = unknown_key("destination", key, known.iter().map(String::as_str));
-            return Err(match error.hint {
-                Some(_) => error,
-                None => error.hint("Define it with cdp.define_destination first."),
+            return Err(match known.is_empty() {
+                false => error,
+                true => error.hint("Define it with cdp.define_destination first."),
             });
         }
     }

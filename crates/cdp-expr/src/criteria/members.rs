@@ -39,11 +39,15 @@ impl Place {
         }
     }
 
-    pub(super) fn error(&self, message: impl Into<String>, hint: Option<String>) -> CriteriaError {
+    pub(super) fn error(
+        &self,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> CriteriaError {
         CriteriaError {
             path: self.path.clone(),
             message: message.into(),
-            hint,
+            hint: hint.into(),
         }
     }
 }
@@ -60,7 +64,10 @@ impl<'j> Members<'j> {
         for (name, value) in members {
             let name = snake_case(name);
             if named.iter().any(|(known, _)| *known == name) {
-                return Err(place.error(format!("{name} is given twice"), None));
+                return Err(place.error(
+                    format!("{name} is given twice"),
+                    "leave one of them out; camelCase and snake_case are the same member",
+                ));
             }
             named.push((name, value));
         }
@@ -77,7 +84,7 @@ impl<'j> Members<'j> {
     pub(super) fn text(&self, name: &str, place: &Place) -> Result<&'j str, CriteriaError> {
         match self.get(name) {
             Some(json) => text(json, &place.member(name)),
-            None => Err(place.error(format!("{name} is missing"), None)),
+            None => Err(place.error(format!("{name} is missing"), format!("add \"{name}\""))),
         }
     }
 
@@ -92,7 +99,7 @@ impl<'j> Members<'j> {
             Some((name, _)) => Err(place.error(
                 format!("unknown member {name}"),
                 did_you_mean(name, known.iter().copied())
-                    .or_else(|| Some(format!("known here: {}", known.join(", ")))),
+                    .unwrap_or_else(|| format!("known here: {}", known.join(", "))),
             )),
         }
     }
@@ -113,7 +120,7 @@ impl<'j> Members<'j> {
                  not_exists between"
                     .to_string()
             });
-            place.error(format!("unknown operator {name}"), Some(hint))
+            place.error(format!("unknown operator {name}"), hint)
         })
     }
 }
@@ -121,15 +128,15 @@ impl<'j> Members<'j> {
 pub(super) fn text<'j>(json: &'j Json, place: &Place) -> Result<&'j str, CriteriaError> {
     match json {
         Json::String(text) if !text.is_empty() && !text.contains('\0') => Ok(text),
-        Json::String(_) => Err(place.error("this text is empty", None)),
-        _ => Err(place.error("this must be a text", None)),
+        Json::String(_) => Err(place.error("this text is empty", "write a name")),
+        _ => Err(place.error("this must be a text", "write it in double quotes")),
     }
 }
 
 pub(super) fn number(json: &Json, place: &Place) -> Result<Expr, CriteriaError> {
     match Value::from_json(json) {
         value @ Value::Number(_) => Ok(Expr::Literal(value)),
-        _ => Err(place.error("this must be a number", None)),
+        _ => Err(place.error("this must be a number", "write it without quotes: 3")),
     }
 }
 

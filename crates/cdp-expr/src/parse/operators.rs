@@ -1,12 +1,15 @@
 //! Operators: from the flat parts of an expression to a tree, by precedence.
 
-use super::{Builder, Node, Rule};
+use super::{Builder, Node, Rule, OPERANDS};
 use crate::ast::{ArithmeticOperator, Comparison, Expr, Function, TextTest};
 use crate::error::ExprError;
-use crate::pattern::Pattern;
+use crate::pattern::{Pattern, HELP};
 use cdp_value::Value;
 use pest::iterators::Pair;
 use std::collections::VecDeque;
+
+const OPERATORS: &str =
+    "compare with == != < <= > >=, join conditions with && or ||, calculate with + - * / %";
 
 /// How tightly an operator binds its operands; a higher level binds tighter.
 pub(crate) mod level {
@@ -113,8 +116,8 @@ impl<'i> Builder<'i> {
             let at = part.as_span().start();
             match part.as_rule() {
                 Rule::binary_operator => {
-                    let operator =
-                        infix(part.as_str()).ok_or_else(|| self.error(at, "unknown operator"))?;
+                    let operator = infix(part.as_str())
+                        .ok_or_else(|| self.error(at, "unknown operator", OPERATORS))?;
                     tokens.push_back(Token::Infix(operator, at));
                 }
                 Rule::operand => self.operand(part, tokens),
@@ -165,8 +168,14 @@ impl<'i> Builder<'i> {
                 self.negate(operand, at)?
             }
             Some(Token::Primary(pair)) => self.primary(pair, depth, inside)?,
-            Some(other) => return Err(self.error(other.at(), "unexpected operator")),
-            None => return Err(self.error(self.text.len(), "unexpected end of the expression")),
+            Some(other) => return Err(self.error(other.at(), "unexpected operator", OPERANDS)),
+            None => {
+                return Err(self.error(
+                    self.text.len(),
+                    "unexpected end of the expression",
+                    OPERANDS,
+                ))
+            }
         };
         let mut compared = false;
         while let Some(token) = tokens.front() {
@@ -175,12 +184,11 @@ impl<'i> Builder<'i> {
                 break;
             }
             if compared && strength >= level::COMPARISON {
-                return Err(self
-                    .error(
-                        token.at(),
-                        "a comparison cannot be followed by another operator",
-                    )
-                    .hint("join comparisons with &&, or use parentheses"));
+                return Err(self.error(
+                    token.at(),
+                    "a comparison cannot be followed by another operator",
+                    "join comparisons with &&, or use parentheses",
+                ));
             }
             compared |= strength == level::COMPARISON;
             let Some(token) = tokens.pop_front() else {
@@ -241,7 +249,7 @@ impl<'i> Builder<'i> {
                 let node = self.node(expr, start, vec![left.at])?;
                 self.negated_if(negated, node)
             }
-            other => Err(self.error(other.at(), "unexpected value")),
+            other => Err(self.error(other.at(), "unexpected value", OPERATORS)),
         }
     }
 
@@ -278,12 +286,18 @@ impl<'i> Builder<'i> {
             ),
             Infix::Matches => {
                 let Expr::Literal(Value::Text(pattern)) = right.expr else {
-                    return Err(self
-                        .error(right.at.start, "the pattern of matches must be a text")
-                        .hint("write it in quotes: matches \"^[0-9]+$\""));
+                    return Err(self.error(
+                        right.at.start,
+                        "the pattern of matches must be a text",
+                        "write it in quotes: matches \"^[0-9]+$\"",
+                    ));
                 };
                 let pattern = Pattern::new(&pattern).map_err(|reason| {
-                    self.error(right.at.start, format!("bad regular expression: {reason}"))
+                    self.error(
+                        right.at.start,
+                        format!("bad regular expression: {reason}"),
+                        HELP,
+                    )
                 })?;
                 self.node(
                     Expr::Matches(Box::new(left.expr), pattern),
@@ -340,12 +354,18 @@ impl<'i> Builder<'i> {
         let durations = [&left, &right].map(|node| matches!(node.expr, Expr::Duration(_)));
         if durations != [false, false] {
             if matches!(comparison, Comparison::Equal | Comparison::NotEqual) {
-                return Err(self
-                    .error(at, "a time cannot be equal to a duration")
-                    .hint("use <, <=, > or >="));
+                return Err(self.error(
+                    at,
+                    "a time cannot be equal to a duration",
+                    "use <, <=, > or >=",
+                ));
             }
             if durations == [true, true] {
-                return Err(self.error(at, "two durations cannot be compared"));
+                return Err(self.error(
+                    at,
+                    "two durations cannot be compared",
+                    "write a time on one side: last_seen < 30d",
+                ));
             }
         }
         let (comparison, left, right) = if durations == [true, false] {

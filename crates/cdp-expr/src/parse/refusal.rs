@@ -61,6 +61,44 @@ fn words(rule: Rule) -> Option<&'static str> {
     })
 }
 
+pub(super) fn empty() -> ExprError {
+    ExprError::new(
+        1,
+        "the expression is empty",
+        "write a value or a condition, such as events.purchase.count_7d >= 1",
+    )
+}
+
+/// What makes the expression whole, where nobody is known to mean something else.
+fn completion(before: &str, rest: &str, expected: &[String]) -> &'static str {
+    let expects = |word: &str| expected.iter().any(|known| known == word);
+    if rest.starts_with([')', ']']) && !expects("a value") {
+        "leave it out, or open it before"
+    } else if expects("a name") {
+        "write a name; one with spaces or signs goes in quotes: profile.\"odd name\""
+    } else if expects("the name of an event") {
+        "write which event: events.purchase.count, events.\"Order Completed\".count"
+    } else if expects("an aggregate such as count_7d") {
+        "write what to compute, such as events.purchase.count_7d"
+    } else if expects("a filter in [ ]") {
+        "go on with a dot and what to compute: events.purchase.count_7d"
+    } else if expects("a value") {
+        "write a value here: a number, a \"text\", true, null, profile.plan, events.purchase.count_7d, (…)"
+    } else if expects("\")\"") && rest.is_empty() {
+        "close the parenthesis with )"
+    } else if expects("\"]\"") && rest.is_empty() {
+        "close the bracket with ]"
+    } else if before
+        .trim_end()
+        .ends_with(|c: char| c.is_alphanumeric() || c == '_')
+        && rest.starts_with(['"', '\''])
+    {
+        "compare with ==, or join conditions with && or ||"
+    } else {
+        "join conditions with && or ||, compare with == != < <= > >=, calculate with + - * / %"
+    }
+}
+
 pub(super) fn explain(text: &str, error: &Error<Rule>) -> ExprError {
     let offset = match error.location {
         InputLocation::Pos(at) | InputLocation::Span((at, _)) => at,
@@ -68,9 +106,9 @@ pub(super) fn explain(text: &str, error: &Error<Rule>) -> ExprError {
     let rest = text.get(offset..).unwrap_or_default();
     let position = character(text, offset);
     if text.trim().is_empty() {
-        return ExprError::new(1, "the expression is empty");
+        return empty();
     }
-    let mut refusal = ExprError::new(position, found(rest));
+    let mut refusal = ExprError::new(position, found(rest), "");
     if let ErrorVariant::ParsingError { positives, .. } = &error.variant {
         for rule in positives {
             if let Some(word) = words(*rule) {
@@ -81,11 +119,14 @@ pub(super) fn explain(text: &str, error: &Error<Rule>) -> ExprError {
         }
     }
     let before = text.get(..offset).unwrap_or_default();
-    refusal.hint = hint(before, rest).map(str::to_string);
+    let advice = hint(before, rest).unwrap_or_else(|| completion(before, rest, &refusal.expected));
+    refusal.hint = advice.to_string();
     if rest.starts_with(['"', '\'']) && !closes(rest) {
         refusal.message = "this text has no closing quote".to_string();
         refusal.expected.clear();
-        refusal.hint = None;
+        refusal.hint =
+            "end it with the quote that it begins with; a quote within is written \\\" or \\'"
+                .to_string();
     }
     refusal
 }
