@@ -173,7 +173,6 @@ fn inferred(
     }
     let parts: Vec<Type> = expr
         .children()
-        .into_iter()
         .map(|child| inferred(child, catalog, known, chain))
         .collect();
     type_of(expr, &parts, |_| Type::Any)
