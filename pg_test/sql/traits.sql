@@ -41,3 +41,25 @@ SELECT * FROM cdp.validate('total', 'route'), cdp.validate('message.event', 'seg
 SELECT * FROM cdp.validate('total +', 'route');
 SELECT * FROM cdp.validate('profile.employees * 2', 'score');
 SELECT * FROM cdp.validate('true', 'rote');
+
+-- A definition that comes while others are overdue is looked at as of every instant that they are taken through, and
+-- its events are read as far back as that needs.
+SELECT status FROM cdp.track('late', 'Visited', '{"pages": 3, "place": "home"}');
+SELECT key FROM cdp.define_segment('this_week', 'events.Visited.count_7d >= 1');
+SET cdp.clock = '2026-04-30 12:00:00+00';
+SELECT key FROM cdp.define_segment('this_month', 'events.Visited.sum_30d(pages) >= 3');
+SELECT at, key, old, new FROM cdp.history('late') ORDER BY at, key;
+
+-- What nothing needs any more leaves the states.
+SELECT sum(length(state)) AS before FROM _cdp.profiles \gset
+SELECT key FROM cdp.define_trait('passing', 'events.Visited.unique(place)');
+SELECT sum(length(state)) > :before AS holds_more FROM _cdp.profiles;
+SELECT cdp.drop_trait('passing');
+SELECT sum(length(state)) = :before AS holds_the_same FROM _cdp.profiles;
+
+-- What refers to a definition that changes is looked at with it.
+SELECT key FROM cdp.define_trait('plan_of', 'profile.plan');
+SELECT key FROM cdp.define_segment('professionals', 'plan_of == "pro"');
+SELECT count(*) FROM cdp.members('professionals');
+SELECT key FROM cdp.define_trait('plan_of', 'profile.tier');
+SELECT count(*) FROM _cdp.segment_members WHERE segment_id = (SELECT segment_id FROM _cdp.segments WHERE key = 'professionals');

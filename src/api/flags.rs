@@ -11,7 +11,6 @@ use crate::pg::function::{Call, Field, Returned};
 use crate::pg::session;
 use crate::pg::spi::Spi;
 use crate::traits::define::{check_key, Defined};
-use crate::traits::properties;
 
 /// `cdp.define_flag(key, rule, definition, description, namespace)`
 pub fn define_flag(call: &Call) -> Result<Returned> {
@@ -148,7 +147,7 @@ fn decision(answer: Answer) -> Vec<Field> {
 /// What a call says of the person for itself alone.
 fn attributes(call: &Call, index: usize) -> Result<cdp_value::Value> {
     match super::document(call, index, "context")? {
-        None => Ok(properties::parse(None)),
+        None => Ok(cdp_value::Value::Object(Vec::new())),
         Some(json @ serde_json::Value::Object(_)) => Ok(cdp_value::Value::from_json(&json)),
         Some(_) => Err(Error::new(state::INVALID_DEFINITION, "argument context must be an object")
             .hint("For example '{\"country\": \"fr\"}', which conditions read as context.country.")),

@@ -105,9 +105,10 @@ fn bring_up(spi: &Spi, namespace: &Namespace, person: Person, is_pending: bool) 
     if is_pending {
         pending::add(spi, &mut people)?;
     }
-    backfill::fill(spi, &catalog, &calendar, &mut people)?;
+    let now = clock::now()?;
+    backfill::fill(spi, &catalog, &calendar, &mut people, now)?;
     let [person] = people;
-    let at = person.instant(clock::now()?);
+    let at = person.instant(now);
     Ok(Reading { catalog, calendar, person, edges: Edges::default(), at })
 }
 

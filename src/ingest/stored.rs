@@ -17,6 +17,12 @@ pub fn json(text: &str) -> Option<Value> {
     document(text).map(|document| document.value().clone())
 }
 
+/// The value of a jsonb column; None when it is null.
+pub fn value(row: &Rows, column: usize) -> Option<cdp_value::Value> {
+    let read = row.jsonb(column, |jsonb| jsonb.value())?;
+    read.or_else(|| json(&row.optional_jsonb(column)?).map(|json| cdp_value::Value::from_json(&json)))
+}
+
 /// A stored JSON object.
 fn document(text: &str) -> Option<Document> {
     let limits = Limits { nesting: Limits::MAX_NESTING, ..Limits::default() };

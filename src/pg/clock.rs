@@ -9,6 +9,9 @@ use std::cell::RefCell;
 /// Microseconds between 1970-01-01 and 2000-01-01, where Postgres' timestamps begin.
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 
+/// The earliest instant that Postgres knows.
+pub const FIRST: Timestamp = -210_866_803_200_000_000;
+
 thread_local! {
     /// The last `cdp.clock` read and what it means, since parsing it costs more than using it.
     static FIXED: RefCell<Option<(String, Timestamp)>> = const { RefCell::new(None) };

@@ -183,15 +183,25 @@ pub unsafe fn jsonb_text(datum: Datum) -> String {
 /// # Safety
 /// `datum` must be a valid, non-null varlena.
 pub unsafe fn varlena_bytes(datum: Datum) -> Vec<u8> {
+    // SAFETY: by the caller's promise.
+    unsafe { with_varlena(datum, <[u8]>::to_vec) }
+}
+
+/// What `read` makes of the bytes of a text, bytea, jsonb or other varlena.
+///
+/// # Safety
+/// `datum` must be a valid, non-null varlena.
+pub unsafe fn with_varlena<T>(datum: Datum, read: impl FnOnce(&[u8]) -> T) -> T {
     // SAFETY: by the caller's promise; a detoasted copy is freed again.
     unsafe {
         let pointer = datum.cast_mut_ptr::<pg_sys::varlena>();
-        let detoasted = pg_sys::pg_detoast_datum_packed(pointer);
-        let bytes = pgrx::varlena_to_byte_slice(detoasted).to_vec();
+        let is_plain = pgrx::varatt_is_4b_u(pointer) || (pgrx::varatt_is_1b(pointer) && !pgrx::varatt_is_1b_e(pointer));
+        let detoasted = if is_plain { pointer } else { pg_sys::pg_detoast_datum_packed(pointer) };
+        let made = read(pgrx::varlena_to_byte_slice(detoasted));
         if detoasted != pointer {
             pg_sys::pfree(detoasted.cast());
         }
-        bytes
+        made
     }
 }
 

@@ -15,6 +15,7 @@ pub mod sandbox;
 pub mod session;
 pub mod shared;
 pub mod spi;
+mod stream;
 pub mod table;
 pub mod transaction;
 pub mod wake;

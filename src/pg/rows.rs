@@ -4,7 +4,7 @@ use super::clock;
 use super::datum;
 use super::table::Tid;
 use crate::error::{internal, Error, Result};
-use cdp_value::Timestamp;
+use cdp_value::{Jsonb, Timestamp};
 use pgrx::pg_sys::{self, Datum};
 
 /// The result of a statement, read row by row.
@@ -32,6 +32,19 @@ impl Rows {
             pg_sys::SPI_tuptable = std::ptr::null_mut();
             rows
         }
+    }
+
+    /// Rows that come one by one.
+    pub(super) fn none() -> Rows {
+        Rows { table: std::ptr::null_mut(), processed: 0, next: 0, values: Vec::new(), nulls: Vec::new() }
+    }
+
+    /// Shows a row that Postgres keeps until the next one.
+    pub(super) fn hold(&mut self, values: &[Datum], nulls: &[bool]) {
+        self.values.clear();
+        self.values.extend_from_slice(values);
+        self.nulls.clear();
+        self.nulls.extend_from_slice(nulls);
     }
 
     /// Moves to the next row; false when there is none.
@@ -145,6 +158,12 @@ impl Rows {
     pub fn optional_jsonb(&self, column: usize) -> Option<String> {
         // SAFETY: statements read a column as jsonb only where it is one.
         self.value(column).map(|d| unsafe { datum::jsonb_text(d) })
+    }
+
+    /// What `read` makes of a jsonb column.
+    pub fn jsonb<T>(&self, column: usize, read: impl FnOnce(Jsonb) -> T) -> Option<T> {
+        // SAFETY: statements read a column as jsonb only where it is one.
+        self.value(column).map(|d| unsafe { datum::with_varlena(d, |bytes| read(Jsonb(bytes))) })
     }
 
     /// A text[] column without its nulls; null is empty.

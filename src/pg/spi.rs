@@ -178,19 +178,14 @@ impl Spi {
     }
 
     /// As [`Spi::for_each`], for a query over much of a table whose text is made at run time: it is planned for these
-    /// parameters, as the session would, and without compiling it, which takes longer than it saves here.
-    pub fn for_each_text(
-        &self,
-        sql: &str,
-        params: &[Param],
-        fetch: i64,
-        each: impl FnMut(&Rows) -> Result<()>,
-    ) -> Result<()> {
+    /// parameters, as the session would, and without compiling it, which takes longer than it saves here. Each row is
+    /// handed over as the executor makes it, which costs less, but `each` must not run statements.
+    pub fn stream_text(&self, sql: &str, params: &[Param], mut each: impl FnMut(&Rows) -> Result<()>) -> Result<()> {
         let plan = prepare_as(sql, params, pg_sys::CURSOR_OPT_CUSTOM_PLAN)?;
         let done = {
             let _planner = self.planner.before().hold();
             let _jit = Settings::without_jit().hold();
-            self.fetch_all(plan, sql, params, fetch, each)
+            super::stream::run(plan, params, self.read_only, &mut each)
         };
         // SAFETY: the plan was made above and is not kept.
         unsafe { pg_sys::SPI_freeplan(plan) };

@@ -20,7 +20,7 @@ use crate::pg::datum::Param;
 use crate::pg::spi::Spi;
 use crate::segments::lists;
 use cdp_expr::Expr;
-use cdp_state::{Calendar, State};
+use cdp_state::{Calendar, Specs, State};
 use cdp_value::{Timestamp, Value};
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
@@ -32,9 +32,16 @@ const CHUNK: usize = 1_000;
 const SWEPT_PEOPLE: i64 = 10_000;
 const SWEPT_EVENTS: i64 = 2_000_000;
 
-/// Brings people up to the catalog's version: slots they lack are computed from their events. Returns whether any
-/// were read.
-pub fn fill(spi: &Spi, catalog: &Catalog, calendar: &dyn Calendar, people: &mut [Person]) -> Result<bool> {
+/// Brings people up to the catalog's version: slots they lack are computed from their events, as far as windows reach
+/// back from `now` or from what people have yet to be taken through. Returns whether any were read.
+pub fn fill(
+    spi: &Spi,
+    catalog: &Catalog,
+    calendar: &dyn Calendar,
+    people: &mut [Person],
+    now: Timestamp,
+) -> Result<bool> {
+    let mut at = now;
     let mut wanted: BTreeSet<usize> = BTreeSet::new();
     let mut whole = false;
     let mut owners: HashMap<i64, usize> = HashMap::new();
@@ -55,15 +62,21 @@ pub fn fill(spi: &Spi, catalog: &Catalog, calendar: &dyn Calendar, people: &mut 
             }
         }
         if lacks {
+            at = at.min(person.due.unwrap_or(now));
             owners.extend(person.profile_ids().map(|id| (id, position)));
         }
     }
     let reads = !owners.is_empty();
     if reads {
-        past::read(spi, catalog, calendar, people, &past::Wanted { owners, slots: wanted, whole })?;
+        past::read(spi, catalog, calendar, people, &past::Wanted { owners, slots: wanted, whole, at })?;
     }
     for person in people.iter_mut() {
         if person.version < catalog.version {
+            person.state.keep(|slot| catalog.spec(slot).is_some());
+            let lacked = catalog.slots.iter().any(|slot| slot.version > person.version);
+            if lacked && !whole {
+                person.state.starts_at(at);
+            }
             person.version = catalog.version;
             person
                 .computed
@@ -78,7 +91,7 @@ pub fn read_people(spi: &Spi, namespace: &Namespace, profile_ids: &[i64]) -> Res
     let mut people = person::load(spi, profile_ids)?;
     let catalog = catalog::covering(spi, namespace, &people)?;
     pending::add(spi, &mut people)?;
-    fill(spi, &catalog, &catalog.calendar(), &mut people)?;
+    fill(spi, &catalog, &catalog.calendar(), &mut people, clock::now()?)?;
     // Flags and scores load what they need when somebody asks for them.
     let traits = catalog.traits.iter().map(|t| &t.definition);
     let definitions = traits.chain(catalog.segments.iter().map(|s| &s.definition));
@@ -165,8 +178,9 @@ fn sweep_namespace(spi: &Spi, namespace: &Namespace) -> Result<usize> {
         }
         return Ok(0);
     };
-    let people = person::lock(spi, &ids)?;
-    let done = settle::refresh(spi, namespace, people, Look::Everything, &Cause::Definition, clock::now()?)?;
+    let first = ids.first().unwrap_or(last);
+    let people = person::lock_stretch(spi, namespace.id, (*first, *last), version)?;
+    let done = settle::refresh(spi, namespace, people, Look::Definitions, &Cause::Definition, clock::now()?)?;
     spi.execute(
         "UPDATE _cdp.sweeps SET position = $2, done = done OPERATOR(pg_catalog.+) $3 WHERE namespace_id OPERATOR(pg_catalog.=) $1",
         &[id, Param::Int8(*last), Param::Int8(done as i64)],
@@ -292,7 +306,7 @@ pub fn evaluate_once(
     let at = clock::now()?;
     let mut people = person::load(spi, profile_ids)?;
     pending::add(spi, &mut people)?;
-    fill(spi, &extended.catalog, &calendar, &mut people)?;
+    fill(spi, &extended.catalog, &calendar, &mut people, at)?;
     person::load_traits(spi, &mut people)?;
     person::load_groups(spi, &mut people)?;
     if extended.definition.needs_lists {

@@ -145,6 +145,12 @@ pub fn notice_routes(spi: &Spi, namespace: &Namespace, before: bool) -> Result<(
     }
     lock(spi, namespace)?;
     let version = catalog::next_version(spi, namespace)?;
+    // Each trait is another one as far as people are concerned: it has to be known when it changes next.
+    spi.execute(
+        "UPDATE _cdp.traits SET version = $2 WHERE namespace_id OPERATOR(pg_catalog.=) $1",
+        &[Param::Int4(namespace.id), Param::Int4(version)],
+    )?;
+    catalog::invalidate(spi)?;
     backfill::start(spi, namespace, version)
 }
 

@@ -122,11 +122,7 @@ pub fn read<'a>(
         let Some(request) = usize::try_from(rows.i32(0)?).ok().and_then(|p| requests.get(p)) else { continue };
         let Some(slot) = catalog.slots.get(request.slot) else { continue };
         let at = rows.timestamp(1)?;
-        let properties = properties::of(
-            rows.optional_jsonb(2).as_deref(),
-            rows.optional_text(3).as_deref(),
-            rows.optional_text(4).as_deref(),
-        );
+        let properties = properties::of_row(&rows, 2);
         if let Some(value) = hit(slot, &properties, at) {
             found.entry((request.person, slot.spec.id())).or_default().1.push((at, value));
         }

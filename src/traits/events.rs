@@ -5,6 +5,7 @@ use super::person::Person;
 use super::properties;
 use crate::error::Result;
 use crate::ingest::names;
+use crate::pg::clock;
 use crate::pg::datum::Param;
 use crate::pg::spi::Spi;
 use cdp_expr::Aggregate;
@@ -14,8 +15,6 @@ use serde_json::{json, Value as Json};
 /// So many events are shown, the latest that count, of so many that are looked at.
 const SHOWN: usize = 10;
 const LOOKED_AT: i64 = 1_000;
-/// The earliest instant Postgres knows.
-const FIRST: Timestamp = -210_866_803_200_000_000;
 
 /// The latest events that count for an aggregate at an instant, as a JSON list: time, message, and the value of the
 /// property it reads.
@@ -32,17 +31,13 @@ pub fn that_count(spi: &Spi, person: &Person, aggregate: &Aggregate, at: Timesta
         &[
             Param::Int8Array(&profiles),
             Param::Int4(*event),
-            Param::Timestamp(from.max(FIRST)),
+            Param::Timestamp(from.max(clock::FIRST)),
             Param::Timestamp(at),
             Param::Int8(LOOKED_AT),
         ],
     )?;
     let found = rows.map(|row| {
-        let properties = properties::of(
-            row.optional_jsonb(2).as_deref(),
-            row.optional_text(3).as_deref(),
-            row.optional_text(4).as_deref(),
-        );
+        let properties = properties::of_row(row, 2);
         let at = row.timestamp(0)?;
         let filter = aggregate.source.filter.as_deref();
         if filter.is_some_and(|filter| !cdp_expr::is_true(filter, &EventContext { properties: &properties, at })) {

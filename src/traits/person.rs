@@ -5,6 +5,7 @@ use super::computed::Computed;
 use crate::error::{state, Error, Result};
 use crate::identity::attributes::Attributes;
 use crate::identity::{groups, profile_traits};
+use crate::ingest::stored;
 use crate::pg::clock;
 use crate::pg::datum::Param;
 use crate::pg::spi::{Rows, Spi};
@@ -183,6 +184,17 @@ pub fn lock(spi: &Spi, profile_ids: &[i64]) -> Result<Vec<Person>> {
     .map(Person::read_locked)
 }
 
+/// As [`lock`], for the people of a namespace in a stretch of ids who are of an earlier definition version.
+pub fn lock_stretch(spi: &Spi, namespace_id: i32, (first, last): (i64, i64), version: i32) -> Result<Vec<Person>> {
+    spi.query(
+        "SELECT profile_id, namespace_id, version, state, computed, due, created_at, absorbed, ctid FROM _cdp.profiles \
+         WHERE profile_id OPERATOR(pg_catalog.>=) $1 AND profile_id OPERATOR(pg_catalog.<=) $2 AND namespace_id OPERATOR(pg_catalog.=) $3 \
+             AND version OPERATOR(pg_catalog.<) $4 AND merged_into IS NULL ORDER BY profile_id FOR NO KEY UPDATE SKIP LOCKED",
+        &[Param::Int8(first), Param::Int8(last), Param::Int4(namespace_id), Param::Int4(version)],
+    )?
+    .map(Person::read_locked)
+}
+
 /// Locks and loads people, waiting for whoever holds them or gives them identifiers, in key order.
 pub fn lock_waiting(spi: &Spi, profile_ids: &[i64]) -> Result<Vec<Person>> {
     spi.query(
@@ -226,10 +238,6 @@ pub fn load_memberships(spi: &Spi, people: &mut [Person]) -> Result<()> {
     Ok(())
 }
 
-fn json_value(text: &str) -> Value {
-    crate::ingest::stored::json(text).map_or(Value::Null, |json| Value::from_json(&json))
-}
-
 /// Adds the traits of identify calls, with those that are pending.
 pub fn load_traits(spi: &Spi, people: &mut [Person]) -> Result<()> {
     let ids: Vec<i64> = people.iter().map(|p| p.profile_id).collect();
@@ -240,7 +248,7 @@ pub fn load_traits(spi: &Spi, people: &mut [Person]) -> Result<()> {
     let positions: HashMap<i64, usize> = people.iter().enumerate().map(|(i, p)| (p.profile_id, i)).collect();
     while rows.advance() {
         if let Some(person) = positions.get(&rows.i64(0)?).and_then(|i| people.get_mut(*i)) {
-            person.traits = json_value(&rows.optional_jsonb(1).unwrap_or_default());
+            person.traits = stored::value(&rows, 1).unwrap_or(Value::Null);
         }
     }
     let waiting: Vec<i64> =

@@ -1,7 +1,7 @@
 //! People whose rows this transaction holds, made whole: with what others left pending, and with all that the
 //! latest definitions need.
 
-use super::catalog::{self, Catalog};
+use super::catalog::{self, Catalog, Scope};
 use super::evaluate::{self, Cause, Task};
 use super::person::Person;
 use super::{backfill, engine, pending};
@@ -53,7 +53,7 @@ pub fn settle(
             attributes::rebuild(spi, namespace.id, people, &cause.as_text(), now)?;
         }
         let before: Vec<i32> = people.iter().map(|p| p.version).collect();
-        if !backfill::fill(spi, &catalog, &calendar, people)? {
+        if !backfill::fill(spi, &catalog, &calendar, people, now)? {
             break;
         }
         // Who left something pending while the events were read may have had those events among them or not: those
@@ -78,6 +78,8 @@ pub fn settle(
 pub enum Look {
     /// What time has changed, and all of those who turn out to have changed otherwise.
     Due,
+    /// What definitions say that are newer than the person, and all of those who turn out to have changed otherwise.
+    Definitions,
     /// Everything of everybody.
     Everything,
     /// As `Everything`, after computing it from the events alone.
@@ -97,6 +99,17 @@ pub fn refresh(
     let rebuild = (look == Look::Rebuild).then_some(cause);
     let settled = settle(spi, namespace, people, rebuild, now)?;
     let (catalog, calendar) = (&settled.catalog, &settled.calendar);
+    let mut newer: HashMap<i32, Rc<Scope>> = HashMap::new();
+    for version in people.iter().filter_map(|person| settled.filled_from.get(&person.profile_id)) {
+        if look == Look::Definitions && !newer.contains_key(version) {
+            newer.insert(*version, Rc::new(Scope::of(catalog, &catalog.changed_since(*version))));
+        }
+    }
+    let scope_of = |person: &Person| {
+        let is_settled = !settled.absorbed.contains_key(&person.profile_id);
+        let newer = settled.filled_from.get(&person.profile_id).and_then(|version| newer.get(version));
+        newer.filter(|_| is_settled).cloned().unwrap_or_else(|| catalog.everything())
+    };
     evaluate::load_references(spi, catalog, people)?;
     lists::load(spi, catalog, people.iter_mut())?;
     let mut changes = evaluate::advance(spi, catalog, calendar, people, now)?;
@@ -109,7 +122,7 @@ pub fn refresh(
     };
     let tasks: Vec<Task> = held
         .iter()
-        .map(|person| Task { scope: catalog.everything(), at: person.instant(now), cause: cause_of(person) })
+        .map(|person| Task { scope: scope_of(person), at: person.instant(now), cause: cause_of(person) })
         .collect();
     changes.extend(evaluate::evaluate(spi, catalog, calendar, &mut held, &tasks)?);
     engine::finish(spi, catalog, namespace, people, &changes, now)?;

@@ -39,7 +39,8 @@ fn day_number(local: Timestamp) -> i32 {
 /// Days and hours of a zone of the IANA database, daylight saving time included.
 #[derive(Debug, Clone)]
 pub struct Zoned {
-    zone: Tz,
+    /// None for UTC, where nothing has to be looked up.
+    zone: Option<Tz>,
     /// The last slice of time that was looked up, and its offset from UTC in microseconds.
     recent: Cell<(i64, i64)>,
 }
@@ -51,31 +52,35 @@ const NO_SLICE: i64 = i64::MIN;
 impl Zoned {
     /// The calendar of a zone by its IANA name, such as `Europe/Berlin`. None when unknown.
     pub fn new(name: &str) -> Option<Zoned> {
+        let is_utc = |zone: &Tz| matches!(zone, Tz::UTC | Tz::Etc__UTC);
         Tz::from_str(name).ok().map(|zone| Zoned {
-            zone,
+            zone: Some(zone).filter(|zone| !is_utc(zone)),
             recent: Cell::new((NO_SLICE, 0)),
         })
     }
 
-    fn lookup(&self, ts: Timestamp) -> i64 {
+    fn lookup(zone: Tz, ts: Timestamp) -> i64 {
         // Far beyond the years that chrono knows the zone's last rule does not matter.
         DateTime::from_timestamp(ts.div_euclid(SECOND), 0).map_or(0, |instant| {
-            let offset = self.zone.offset_from_utc_datetime(&instant.naive_utc());
+            let offset = zone.offset_from_utc_datetime(&instant.naive_utc());
             i64::from(offset.fix().local_minus_utc()) * SECOND
         })
     }
 
     fn local(&self, ts: Timestamp) -> Timestamp {
+        let Some(zone) = self.zone else {
+            return ts;
+        };
         let slice = ts.div_euclid(SLICE);
         let (known, offset) = self.recent.get();
         if known == slice {
             return ts.saturating_add(offset);
         }
-        let offset = self.lookup(ts);
+        let offset = Zoned::lookup(zone, ts);
         let start = slice.saturating_mul(SLICE);
         // Before the age of railways offsets changed at odd seconds: such a slice is not kept.
         let end = start.saturating_add(SLICE - 1);
-        if self.lookup(start) == offset && self.lookup(end) == offset {
+        if Zoned::lookup(zone, start) == offset && Zoned::lookup(zone, end) == offset {
             self.recent.set((slice, offset));
         }
         ts.saturating_add(offset)
@@ -136,6 +141,14 @@ mod tests {
         let (before, after) = (at("1972-01-07T00:31:00Z"), at("1972-01-07T00:44:40Z"));
         let days = [before, after, before].map(|ts| monrovia.day(ts));
         assert_eq!(days, [735, 736, 735]);
+    }
+
+    #[test]
+    fn utc_is_utc() {
+        for (name, ts) in [("UTC", at("2024-06-30T22:00:00Z")), ("Etc/UTC", -1)] {
+            let utc = Zoned::new(name).unwrap();
+            assert_eq!((utc.day(ts), utc.hour(ts)), (Utc.day(ts), Utc.hour(ts)));
+        }
     }
 
     #[test]

@@ -166,6 +166,13 @@ struct Peak {
     block: i64,
 }
 
+/// The sketch's blocks for windows of which this is the shortest.
+fn level(shortest: i64) -> u8 {
+    let width = (shortest / 64).max(1);
+    let level = u8::try_from(width.ilog2()).unwrap_or(LEAST_LEVEL);
+    level.max(LEAST_LEVEL)
+}
+
 /// Distinct values by their latest event.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Lately {
@@ -180,10 +187,8 @@ struct Lately {
 
 impl Lately {
     fn set_level(&mut self, shortest: i64) {
-        let width = (shortest / 64).max(1);
-        let level = u8::try_from(width.ilog2()).unwrap_or(LEAST_LEVEL);
         // Blocks that are already wider stay so.
-        self.level = self.level.max(level.max(LEAST_LEVEL));
+        self.level = self.level.max(level(shortest));
     }
 
     fn insert(&mut self, seen: Seen) {
@@ -416,6 +421,11 @@ pub(crate) struct Distinct {
 }
 
 impl Distinct {
+    /// Windows that start within the same 2^level microseconds may need the same values.
+    pub(crate) fn level(reach: &Reach) -> u8 {
+        level(reach.shortest)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.ever.is_empty() && self.lately.seen.is_empty()
     }

@@ -141,6 +141,11 @@ impl Ladder {
         self.windows.last().copied().unwrap_or(0)
     }
 
+    /// The level of the widest blocks; 0 when there are none.
+    pub(crate) fn widest_level(&self) -> u8 {
+        self.zones.last().map_or(0, |zone| zone.level)
+    }
+
     /// A block with more events than this becomes a bucket.
     pub(crate) fn single_events(&self) -> u64 {
         self.single_events

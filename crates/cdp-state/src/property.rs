@@ -13,7 +13,7 @@ pub const VALUE_LIMIT: usize = 256;
 /// Longest digits and scale of a number that is kept with single events and buckets: whatever
 /// 128 bits hold. Sums and extremes of other numbers are computed from the events.
 const DIGIT_BITS_LIMIT: u64 = 127;
-const SCALE_LIMIT: i64 = 60;
+const SCALE_LIMIT: u32 = 60;
 
 /// The property of one event, seen from a state.
 #[derive(Debug, Clone, Copy)]
@@ -68,11 +68,8 @@ impl<'a> Property<'a> {
 }
 
 fn is_large_number(number: &Decimal) -> bool {
-    if number.to_i64().is_some() {
-        return false;
-    }
-    let (digits, scale) = number.to_parts();
-    digits.bits() > DIGIT_BITS_LIMIT || scale > SCALE_LIMIT
+    let (bits, scale) = number.size();
+    bits > DIGIT_BITS_LIMIT || scale > SCALE_LIMIT
 }
 
 fn is_large(value: &Value) -> bool {

@@ -1,6 +1,7 @@
 //! What a slot has to keep, from the functions and windows that its definitions use.
 
-use crate::ladder::Ladder;
+use crate::distinct::Distinct;
+use crate::ladder::{Block, Ladder};
 use crate::periods::GridSpec;
 use crate::series::Keep;
 use cdp_value::{AggregateFunction, Timestamp, Window};
@@ -162,6 +163,21 @@ impl SlotSpec {
     /// Whether some function counts events of all time.
     pub fn all_time(&self) -> bool {
         self.all_time
+    }
+
+    /// The earliest event that a window reaches at `now` or later, as a state keeps it; None when all events matter.
+    /// Without those before, a state that is compacted at `now` is the same.
+    pub fn needs_from(&self, now: Timestamp) -> Option<Timestamp> {
+        /// Nothing is rounded by more than that: 34 seconds.
+        const LEAST_LEVEL: u8 = 25;
+        if self.all_time || !self.grids.is_empty() {
+            return None;
+        }
+        let floor = now.saturating_sub(self.horizon?);
+        let level = LEAST_LEVEL
+            .max(self.value_ladder.widest_level())
+            .max(Distinct::level(&self.unique));
+        Some(Block::at(floor, level).start)
     }
 
     /// Makes the slot keep what `function` needs, within `window` or over all time. Windows that

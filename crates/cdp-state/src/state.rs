@@ -236,6 +236,29 @@ impl State {
         Ok(())
     }
 
+    /// As [`State::fold`], for many events of a slot. The order does not matter, but that of time is the quickest.
+    pub fn fold_all<'v>(
+        &mut self,
+        spec: &SlotSpec,
+        events: impl Iterator<Item = (Timestamp, Option<&'v Value>)>,
+        calendar: &dyn Calendar,
+    ) -> Result<(), StateError> {
+        let position = self.position(spec.id());
+        if let Some(entry) = self.slots.get_mut(position) {
+            let slot = entry.get_mut(&self.bytes)?;
+            for (ts, value) in events {
+                slot.fold(spec, ts, value, calendar);
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes that events before [`SlotSpec::needs_from`] at `now` were left out of a slot: what windows held earlier is
+    /// answered from the events alone, as after [`State::compact`].
+    pub fn starts_at(&mut self, now: Timestamp) {
+        self.compacted = self.compacted.max(Some(now));
+    }
+
     /// The position of a slot, which is made if it is not there.
     fn position(&mut self, id: u32) -> usize {
         match self.slots.binary_search_by_key(&id, |entry| entry.id) {
@@ -329,6 +352,11 @@ impl State {
         Ok(has_changed)
     }
 
+    /// Drops the slots that are not in use any more.
+    pub fn keep(&mut self, is_used: impl Fn(u32) -> bool) {
+        self.slots.retain(|entry| is_used(entry.id));
+    }
+
     /// Drops what no window can need any more at `now`, slots that `specs` does not know
     /// included, and coarsens what is large.
     pub fn compact(
@@ -336,7 +364,7 @@ impl State {
         specs: &(impl Specs + ?Sized),
         now: Timestamp,
     ) -> Result<(), StateError> {
-        self.slots.retain(|entry| specs.spec(entry.id).is_some());
+        self.keep(|id| specs.spec(id).is_some());
         self.compact_where(specs, now, |_| true)
     }
 

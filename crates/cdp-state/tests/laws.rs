@@ -89,6 +89,38 @@ proptest! {
         prop_assert_eq!(once.encode(), often.encode());
     }
 
+    /// Events that no window reaches need not be read to make a state.
+    #[test]
+    fn what_no_window_reaches_leaves_no_trace(
+        events in events(200),
+        chosen in prop::collection::vec(any::<Index>(), 1..5),
+        age in 0..20 * DAY,
+    ) {
+        let windowed: Vec<_> = aggregates().into_iter().filter(|(_, window)| window.is_some()).collect();
+        let chosen: Vec<_> = chosen.iter().map(|index| windowed[index.index(windowed.len())]).collect();
+        let (calendar, spec, now) = (berlin(), spec_of(1, &chosen), NOW - age);
+        let specs = vec![spec.clone()];
+        if let Some(from) = spec.needs_from(now) {
+            let mut all = State::new();
+            let mut some = State::new();
+            some.starts_at(now);
+            let later: Vec<Event> = events.iter().filter(|(ts, _)| *ts >= from).cloned().collect();
+            for (state, events) in [(&mut all, &events), (&mut some, &later)] {
+                let events = events.iter().map(|(ts, value)| (*ts, value.as_ref()));
+                state.fold_all(&spec, events, &calendar).unwrap();
+            }
+            // What was before is answered by all events, whichever are left out.
+            for (function, window) in &chosen {
+                let before = now - DAY;
+                let of = |state| answer(state, &spec, &events, *function, *window, before, &calendar);
+                prop_assert_eq!(of(&some), of(&all));
+            }
+            all.compact(&specs, now).unwrap();
+            some.compact(&specs, now).unwrap();
+            prop_assert_eq!(all.encode(), some.encode());
+        }
+    }
+
     #[test]
     fn merging_is_associative_and_commutative(
         events in events(150),

@@ -69,6 +69,53 @@ impl Decimal {
         Decimal::from_big(digits, scale)
     }
 
+    /// A number from its digits to the base of 10,000, the first of which counts 10,000^`weight`; None beyond the
+    /// range.
+    pub(crate) fn from_myriads(
+        is_negative: bool,
+        digits: impl ExactSizeIterator<Item = u16> + Clone,
+        weight: i64,
+    ) -> Option<Decimal> {
+        /// So many digits fit 64 bits.
+        const WORD: usize = 4;
+        // The last digit counts 10^-scale.
+        let scale = 4 * (i64::try_from(digits.len()).ok()? - 1 - weight);
+        let small = if digits.len() <= WORD {
+            let word = digits
+                .clone()
+                .fold(0u64, |word, digit| word * 10_000 + u64::from(digit));
+            Some(i128::from(word))
+        } else {
+            digits.clone().try_fold(0i128, |small, digit| {
+                small.checked_mul(10_000)?.checked_add(i128::from(digit))
+            })
+        };
+        let sign = if is_negative { -1 } else { 1 };
+        match (small, u32::try_from(scale)) {
+            (Some(small), Ok(scale)) => Decimal::from_small(sign * small, scale),
+            (Some(small), Err(_)) => {
+                let raised = u32::try_from(-scale).ok().and_then(power);
+                match raised.and_then(|raised| small.checked_mul(raised)) {
+                    Some(whole) => Decimal::from_small(sign * whole, 0),
+                    None => Decimal::from_parts(BigInt::from(sign * small), scale),
+                }
+            }
+            (None, _) => {
+                let all = digits.fold(BigInt::from(0), |all, digit| all * 10_000 + digit);
+                Decimal::from_parts(all * sign, scale)
+            }
+        }
+    }
+
+    /// Bits of the digits without sign, and digits after the decimal point.
+    pub fn size(&self) -> (u64, u32) {
+        let bits = match &self.digits {
+            Digits::Small(digits) => u64::from(u128::BITS - digits.unsigned_abs().leading_zeros()),
+            Digits::Big(digits) => digits.bits(),
+        };
+        (bits, self.scale)
+    }
+
     /// Digits and scale: the number is `digits × 10^-scale`.
     pub fn to_parts(&self) -> (BigInt, i64) {
         (self.big(), i64::from(self.scale))
@@ -77,6 +124,14 @@ impl Decimal {
     fn from_small(mut digits: i128, mut scale: u32) -> Option<Decimal> {
         if digits == 0 {
             scale = 0;
+        }
+        // Nearly all numbers fit 64 bits, which divide much faster.
+        if let (Ok(mut word), true) = (i64::try_from(digits), scale > 0) {
+            while scale > 0 && word % 10 == 0 {
+                word /= 10;
+                scale -= 1;
+            }
+            digits = i128::from(word);
         }
         while scale > 0 && digits % 10 == 0 {
             digits /= 10;

@@ -5,10 +5,12 @@
 
 mod aggregate;
 mod decimal;
+mod jsonb;
 mod value;
 
 pub use aggregate::{AggregateFunction, AgoUnit, Period, Window};
 pub use decimal::Decimal;
+pub use jsonb::Jsonb;
 pub use value::Value;
 
 /// An instant: microseconds since 1970-01-01 00:00 UTC.

@@ -96,11 +96,7 @@ pub fn measure(
                 return Ok(());
             }
             let Some(slots) = by_event.get(&row.i32(1)?) else { return Ok(()) };
-            let properties = properties::of(
-                row.optional_jsonb(3).as_deref(),
-                row.optional_text(4).as_deref(),
-                row.optional_text(5).as_deref(),
-            );
+            let properties = properties::of_row(row, 3);
             person.state.touch(at);
             for index in slots {
                 let Some(slot) = catalog.slots.get(*index) else { continue };

@@ -1,6 +1,7 @@
 //! The definitions of a namespace, compiled: what each event touches, and nothing else.
 
 mod bind;
+mod changed;
 mod extended;
 mod load;
 pub mod memo;
