@@ -3,7 +3,7 @@
 use crate::error::{state, Error, Result};
 use crate::pg::datum::Param;
 use crate::pg::spi::Spi;
-use crate::traits::catalog::Definition;
+use crate::traits::catalog::{self, Definition};
 use cdp_decision::{Condition, DefinitionError, Target};
 use cdp_expr::Expr;
 use cdp_message::normalize_identifier;
@@ -89,7 +89,7 @@ impl Flags {
                     None => None,
                     Some(Condition::Criteria(expression)) => Some(expression.clone()),
                     Some(Condition::Text(text)) => {
-                        Some(cdp_expr::parse(text).map_err(|error| unreadable(&row.key, &error.message))?)
+                        Some(catalog::parse(text).map_err(|error| unreadable(&row.key, &error.message))?)
                     }
                 };
                 conditions.push(expression.map(|expression| bind(row.version, expression)).transpose()?);

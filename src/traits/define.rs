@@ -214,12 +214,19 @@ pub fn change(
     let replaced = |flag: &str| {
         new.as_ref().is_some_and(|n| n.what == Defined::Flag && n.key == flag) || dropped == Some((Defined::Flag, flag))
     };
-    let kept = catalog.flags.conditions().filter(|(flag, _)| !replaced(flag));
-    rules.extend(kept.map(|(_, condition)| condition.expression.clone()));
+    let kept = catalog.flags.conditions().filter(|(flag, _)| !replaced(flag)).map(|(_, condition)| condition);
     rules.extend(catalog.routes.iter().filter_map(|r| r.filter.clone()));
-    rules.extend(names.traits.values().cloned());
-    rules.extend(names.segments.values().flatten().cloned());
-    rules.extend(names.scores.values().cloned());
+    // Nothing refers to a flag: what the others read stays as it is when one changes.
+    let concerns_flag = changes_only_flags(&new, dropped);
+    let mut unchanged: Vec<&Expr> = Vec::new();
+    if concerns_flag {
+        unchanged.extend(catalog.stored_definitions().chain(kept).map(|definition| &definition.inlined));
+    } else {
+        rules.extend(kept.map(|condition| condition.written.clone()));
+        rules.extend(names.traits.values().cloned());
+        rules.extend(names.segments.values().flatten().cloned());
+        rules.extend(names.scores.values().cloned());
+    }
     let inlined: Vec<Expr> = rules.iter().map(|rule| rule.inline(&names)).collect();
 
     let version = catalog::next_version(spi, namespace)?;
@@ -227,7 +234,13 @@ pub fn change(
     let changed = new.as_ref().map(|n| (n.what, n.key)).or(dropped);
     let replaces_lead = changed == Some((Defined::Score, scoring::load::LEAD_KEY));
     let stays = |slot: &&Slot| !(replaces_lead && scoring::load::is_built_in_slot(slot.spec.id()));
-    let made = slots::store(spi, namespace, catalog.slots.iter().filter(stays), inlined.iter(), version)?;
+    let made = slots::store(
+        spi,
+        namespace,
+        catalog.slots.iter().filter(stays),
+        unchanged.into_iter().chain(&inlined),
+        version,
+    )?;
     store(version)?;
     catalog::invalidate(spi)?;
     // Flags and routes are answered when somebody asks: people only need what is new in their state.
@@ -240,6 +253,11 @@ pub fn change(
         backfill::start(spi, namespace, version)?;
     }
     Ok(())
+}
+
+fn changes_only_flags(new: &Option<New>, dropped: Option<(Defined, &str)>) -> bool {
+    let concerned = new.as_ref().map(|new| new.what).or(dropped.map(|(what, _)| what));
+    concerned == Some(Defined::Flag)
 }
 
 /// Tells what a check noticed without refusing it.

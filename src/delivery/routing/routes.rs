@@ -129,7 +129,7 @@ pub fn load(spi: &Spi, namespace_id: i32) -> Result<Routes> {
         let destination = row.text(2)?;
         let filter = match row.optional_text(5) {
             None => None,
-            Some(text) => Some(cdp_expr::parse(&text).map_err(|error| {
+            Some(text) => Some(crate::traits::catalog::parse(&text).map_err(|error| {
                 Error::new(
                     state::INVALID_EXPRESSION,
                     format!("the filter of a route to \"{destination}\" cannot be read: {}", error.message),

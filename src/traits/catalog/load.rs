@@ -29,7 +29,7 @@ struct Row {
 }
 
 fn parse(what: &str, key: &str, text: &str) -> Result<Expr> {
-    cdp_expr::parse(text).map_err(|error| {
+    super::parse(text).map_err(|error| {
         Error::new(state::INVALID_EXPRESSION, format!("{what} \"{key}\" cannot be read: {}", error.message))
             .hint("It was stored by another version of cdp; define it again.")
     })

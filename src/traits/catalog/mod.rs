@@ -6,10 +6,12 @@ mod extended;
 mod load;
 pub mod memo;
 mod names;
+mod parsed;
 mod remembered;
 mod scope;
 
 pub use names::Names;
+pub use parsed::parse;
 pub use remembered::{covering, current, forget, invalidate, next_version, watch_definitions};
 pub use scope::{Happened, Scope, Trigger};
 
