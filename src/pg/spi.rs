@@ -177,6 +177,12 @@ impl Spi {
         self.fetch_all(kept_plan(sql, params)?, sql, params, fetch, each)
     }
 
+    /// Runs a statement and calls `each` for every row as the executor makes it, without keeping any; `each` must not run
+    /// statements.
+    pub fn stream(&self, sql: &'static str, params: &[Param], mut each: impl FnMut(&Rows) -> Result<()>) -> Result<()> {
+        super::stream::run(kept_plan(sql, params)?, params, self.read_only, &mut each)
+    }
+
     /// As [`Spi::for_each`], for a query over much of a table whose text is made at run time: it is planned for these
     /// parameters, as the session would, and without compiling it, which takes longer than it saves here. Each row is
     /// handed over as the executor makes it, which costs less, but `each` must not run statements.

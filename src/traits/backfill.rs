@@ -115,7 +115,7 @@ pub fn start(spi: &Spi, namespace: &Namespace, version: i32) -> Result<()> {
         &[Param::Int4(namespace.id), Param::Int4(version), Param::Int8(total), Param::Timestamp(clock::real())],
     )?;
     if total <= guc::backfill_in_call() {
-        while sweep_namespace(spi, namespace)? > 0 {}
+        while !sweep_namespace(spi, namespace)?.is_over {}
     }
     Ok(())
 }
@@ -133,15 +133,22 @@ pub fn sweep(spi: &Spi) -> Result<usize> {
         .map(|row| row.i32(0))?;
     for namespace_id in namespaces {
         let namespace = namespaces::by_id(spi, namespace_id)?;
-        let done = sweep_namespace(spi, &namespace)?;
-        if done > 0 {
-            return Ok(done);
+        let part = sweep_namespace(spi, &namespace)?;
+        if part.people > 0 {
+            return Ok(part.people);
         }
     }
     Ok(0)
 }
 
-fn sweep_namespace(spi: &Spi, namespace: &Namespace) -> Result<usize> {
+/// What one transaction, or one round in a call, does of a sweep.
+struct Part {
+    people: usize,
+    /// Whether nothing is left that can be done now: others hold whoever is still behind.
+    is_over: bool,
+}
+
+fn sweep_namespace(spi: &Spi, namespace: &Namespace) -> Result<Part> {
     let id = Param::Int4(namespace.id);
     let Some((version, position)) = spi
         .query(
@@ -150,9 +157,10 @@ fn sweep_namespace(spi: &Spi, namespace: &Namespace) -> Result<usize> {
         )?
         .first(|row| Ok((row.i32(0)?, row.i64(1)?)))?
     else {
-        return Ok(0);
+        return Ok(Part { people: 0, is_over: true });
     };
-    let stale = |after: i64| -> Result<Vec<i64>> {
+    // The next who are behind, and whether they are all.
+    let stale = |after: i64| -> Result<(Vec<i64>, bool)> {
         let rows = spi.query(
             "SELECT profile_id, event_count FROM _cdp.profiles WHERE namespace_id OPERATOR(pg_catalog.=) $1 \
                  AND profile_id OPERATOR(pg_catalog.>) $2 AND version OPERATOR(pg_catalog.<) $3 AND merged_into IS NULL \
@@ -161,22 +169,25 @@ fn sweep_namespace(spi: &Spi, namespace: &Namespace) -> Result<usize> {
         )?;
         let mut events = 0i64;
         let people = rows.map(|row| Ok((row.i64(0)?, row.i64(1)?)))?;
+        let found = people.len();
         let within = |(_, count): &(i64, i64)| {
             let fits = events < SWEPT_EVENTS;
             events = events.saturating_add(*count);
             fits
         };
-        Ok(people.into_iter().take_while(within).map(|(profile_id, _)| profile_id).collect())
+        let ids: Vec<i64> = people.into_iter().take_while(within).map(|(profile_id, _)| profile_id).collect();
+        let are_all = after == 0 && ids.len() == found && (found as i64) < SWEPT_PEOPLE;
+        Ok((ids, are_all))
     };
-    let ids = stale(position)?;
+    let (ids, are_all) = stale(position)?;
     let Some(last) = ids.last() else {
         // The end was reached; whoever was held by others on the way is taken in another round.
-        if stale(0)?.is_empty() {
+        if position == 0 || stale(0)?.0.is_empty() {
             end_sweep(spi, namespace)?;
         } else {
             spi.execute("UPDATE _cdp.sweeps SET position = 0 WHERE namespace_id OPERATOR(pg_catalog.=) $1", &[id])?;
         }
-        return Ok(0);
+        return Ok(Part { people: 0, is_over: true });
     };
     let first = ids.first().unwrap_or(last);
     let people = person::lock_stretch(spi, namespace.id, (*first, *last), version)?;
@@ -185,7 +196,11 @@ fn sweep_namespace(spi: &Spi, namespace: &Namespace) -> Result<usize> {
         "UPDATE _cdp.sweeps SET position = $2, done = done OPERATOR(pg_catalog.+) $3 WHERE namespace_id OPERATOR(pg_catalog.=) $1",
         &[id, Param::Int8(*last), Param::Int8(done as i64)],
     )?;
-    Ok(ids.len())
+    let is_over = are_all && done >= ids.len();
+    if is_over {
+        end_sweep(spi, namespace)?;
+    }
+    Ok(Part { people: ids.len(), is_over })
 }
 
 /// Everybody who can be seen is up to date. A transaction that began before the change was committed may still bring

@@ -186,13 +186,18 @@ pub fn lock(spi: &Spi, profile_ids: &[i64]) -> Result<Vec<Person>> {
 
 /// As [`lock`], for the people of a namespace in a stretch of ids who are of an earlier definition version.
 pub fn lock_stretch(spi: &Spi, namespace_id: i32, (first, last): (i64, i64), version: i32) -> Result<Vec<Person>> {
-    spi.query(
+    let mut people = Vec::new();
+    spi.stream(
         "SELECT profile_id, namespace_id, version, state, computed, due, created_at, absorbed, ctid FROM _cdp.profiles \
          WHERE profile_id OPERATOR(pg_catalog.>=) $1 AND profile_id OPERATOR(pg_catalog.<=) $2 AND namespace_id OPERATOR(pg_catalog.=) $3 \
              AND version OPERATOR(pg_catalog.<) $4 AND merged_into IS NULL ORDER BY profile_id FOR NO KEY UPDATE SKIP LOCKED",
         &[Param::Int8(first), Param::Int8(last), Param::Int4(namespace_id), Param::Int4(version)],
-    )?
-    .map(Person::read_locked)
+        |row| {
+            people.push(Person::read_locked(row)?);
+            Ok(())
+        },
+    )?;
+    Ok(people)
 }
 
 /// Locks and loads people, waiting for whoever holds them or gives them identifiers, in key order.

@@ -1,7 +1,7 @@
 //! People whose rows this transaction holds, made whole: with what others left pending, and with all that the
 //! latest definitions need.
 
-use super::catalog::{self, Catalog, Scope};
+use super::catalog::{self, Catalog, Scope, Touched};
 use super::evaluate::{self, Cause, Task};
 use super::person::Person;
 use super::{backfill, engine, pending};
@@ -100,9 +100,12 @@ pub fn refresh(
     let settled = settle(spi, namespace, people, rebuild, now)?;
     let (catalog, calendar) = (&settled.catalog, &settled.calendar);
     let mut newer: HashMap<i32, Rc<Scope>> = HashMap::new();
+    let mut touched = Touched::default();
     for version in people.iter().filter_map(|person| settled.filled_from.get(&person.profile_id)) {
         if look == Look::Definitions && !newer.contains_key(version) {
-            newer.insert(*version, Rc::new(Scope::of(catalog, &catalog.changed_since(*version))));
+            let changed = catalog.changed_since(*version);
+            newer.insert(*version, Rc::new(Scope::of(catalog, &changed)));
+            touched.extend(&changed);
         }
     }
     let scope_of = |person: &Person| {
@@ -110,7 +113,12 @@ pub fn refresh(
         let newer = settled.filled_from.get(&person.profile_id).and_then(|version| newer.get(version));
         newer.filter(|_| is_settled).cloned().unwrap_or_else(|| catalog.everything())
     };
-    evaluate::load_references(spi, catalog, people)?;
+    let is_due = |person: &Person| person.due.is_some_and(|due| due <= now);
+    if look == Look::Definitions && settled.absorbed.is_empty() && !people.iter().any(is_due) {
+        evaluate::load_needed(spi, catalog, people, catalog.touched_definitions(&touched))?;
+    } else {
+        evaluate::load_references(spi, catalog, people)?;
+    }
     lists::load(spi, catalog, people.iter_mut())?;
     let mut changes = evaluate::advance(spi, catalog, calendar, people, now)?;
     let mut held: Vec<&mut Person> =
