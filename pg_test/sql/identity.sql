@@ -42,3 +42,14 @@ SELECT namespace FROM cdp.events WHERE user_id = 'cy';
 SELECT status FROM cdp.identify(NULL, '{"email": "Dee@example.com"}', anonymous_id => 'browser-d', message_id => 'visit');
 SELECT status FROM cdp.alias('dee', 'dee@Example.com', message_id => 'alias');
 SELECT identifiers - 'email_hash' AS identifiers FROM cdp.profile('browser-d');
+
+-- A batch in which each merges into the next older one: it is the last who has everything.
+SELECT name FROM cdp.define_namespace('chain', settings => '{"identity": {"kinds": [{"kind": "anonymous_id", "limit": 1000}]}}');
+SELECT status, count(*) FROM cdp.ingest((SELECT jsonb_agg(jsonb_build_object('type', 'track', 'event', 'Seen', 'messageId', 'seen' || i, 'anonymousId', 'b' || i) ORDER BY i DESC)
+    FROM generate_series(1, 300) AS i), 'chain') GROUP BY status;
+SELECT status, count(*) FROM cdp.ingest((SELECT jsonb_agg(jsonb_build_object('type', 'identify', 'messageId', 'met' || i, 'anonymousId', 'b' || i,
+    'context', jsonb_build_object('externalIds', jsonb_build_array(jsonb_build_object('type', 'anonymous_id', 'id', 'b' || i + 1)))) ORDER BY i)
+    FROM generate_series(1, 299) AS i), 'chain') GROUP BY status;
+SELECT count(*) AS people, max(event_count) AS events, bool_and(profile_id = cdp.resolve('b300', namespace => 'chain')) AS oldest FROM cdp.people WHERE namespace = 'chain';
+SELECT count(*) AS identifiers, count(DISTINCT profile_id) AS owners FROM cdp.identifiers WHERE namespace = 'chain';
+SELECT events, jsonb_array_length(identifiers -> 'anonymous_id') AS identifiers FROM cdp.unmerge('b300', 'b150', namespace => 'chain');

@@ -42,6 +42,7 @@ pub fn merge(spi: &Spi, namespace: &Namespace, merges: &[Merge], now: Timestamp)
         engine::finish(spi, catalog, namespace, &mut people, &changes, now)?;
     }
 
+    let parents: HashMap<i64, i64> = merges.iter().map(|m| (m.absorbed, m.survivor)).collect();
     let mut by_id: HashMap<i64, Person> = people.into_iter().map(|p| (p.profile_id, p)).collect();
     for merge in merges {
         let (Some(absorbed), Some(survivor)) = (by_id.remove(&merge.absorbed), by_id.get_mut(&merge.survivor)) else {
@@ -56,7 +57,7 @@ pub fn merge(spi: &Spi, namespace: &Namespace, merges: &[Merge], now: Timestamp)
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        move_rows(spi, namespace, merge, now)?;
+        move_rows(spi, namespace, merge, last_survivor(&parents, merge), now)?;
         profile_traits::merge(spi, namespace.id, merge.survivor, merge.absorbed)?;
     }
     let mut survivors: Vec<Person> =
@@ -77,6 +78,15 @@ pub fn merge(spi: &Spi, namespace: &Namespace, merges: &[Merge], now: Timestamp)
     Ok(true)
 }
 
+/// Who has survived when all merges are done.
+fn last_survivor(parents: &HashMap<i64, i64>, merge: &Merge) -> i64 {
+    let mut last = merge.survivor;
+    while let Some(parent) = parents.get(&last) {
+        last = *parent;
+    }
+    last
+}
+
 /// Whether the transaction sees all that was committed of people it holds. One with a snapshot of its own would leave
 /// behind what others gave them since; where they changed the profile's row as well, locking it has failed already.
 fn sees_everything(spi: &Spi, profile_ids: &[i64]) -> Result<bool> {
@@ -92,21 +102,24 @@ fn sees_everything(spi: &Spi, profile_ids: &[i64]) -> Result<bool> {
     Ok(counts(spi.query(BELONGINGS, &parameters)?)? == counts(spi.query_latest(BELONGINGS, &parameters)?)?)
 }
 
-/// Everything that belongs to the absorbed profile now belongs to the survivor.
-fn move_rows(spi: &Spi, namespace: &Namespace, merge: &Merge, now: Timestamp) -> Result<()> {
+/// Everything that belongs to the absorbed profile now belongs to the survivor. What there is one of for each
+/// identifier or profile goes to the last survivor at once: passed on from one to the next, it would be written
+/// as often as there are merges.
+fn move_rows(spi: &Spi, namespace: &Namespace, merge: &Merge, last: i64, now: Timestamp) -> Result<()> {
     let pair = [Param::Int8(merge.survivor), Param::Int8(merge.absorbed)];
+    let to_last = [Param::Int8(last), Param::Int8(merge.absorbed)];
     spi.execute(
         "UPDATE _cdp.profiles SET merged_into = $1, absorbed = NULL, state = '\\x', computed = '\\x', due = NULL, event_count = 0, \
              first_seen = NULL, last_seen = NULL WHERE profile_id OPERATOR(pg_catalog.=) $2",
-        &pair,
+        &to_last,
     )?;
-    spi.execute("UPDATE _cdp.profiles SET merged_into = $1 WHERE merged_into OPERATOR(pg_catalog.=) $2", &pair)?;
+    spi.execute("UPDATE _cdp.profiles SET merged_into = $1 WHERE merged_into OPERATOR(pg_catalog.=) $2", &to_last)?;
     spi.execute(
         "UPDATE _cdp.identifiers AS i SET profile_id = $1, slot = i.slot OPERATOR(pg_catalog.+) COALESCE(( \
              SELECT pg_catalog.max(s.slot) FROM _cdp.identifiers AS s WHERE s.profile_id OPERATOR(pg_catalog.=) $1 \
                  AND s.kind_id OPERATOR(pg_catalog.=) i.kind_id), 0) \
          WHERE i.profile_id OPERATOR(pg_catalog.=) $2",
-        &pair,
+        &to_last,
     )?;
     spi.execute(
         "INSERT INTO _cdp.profile_merges (absorbed_id, survivor_id, namespace_id, merged_at, message_id, rule) VALUES ($1, $2, $3, $4, $5, $6)",

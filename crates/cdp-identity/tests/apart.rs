@@ -198,6 +198,37 @@ fn people_taken_apart_are_who_they_would_have_been() {
     }
 }
 
+/// Retention deletes messages. What they would have told is not known then, but people can be taken apart still.
+#[test]
+fn people_can_be_taken_apart_whose_messages_are_gone() {
+    for seed in 0..300 {
+        let script = Script::random(seed);
+        let mut random = Random(0x2545_f491_4f6c_dd1d ^ (seed << 20));
+        let mut tables = Tables::default();
+        for message in &script.messages {
+            let all: Vec<Identifier> = message.iter().map(|i| i.identifier()).collect();
+            tables.take(&all);
+        }
+        let gone = random.below(script.messages.len());
+        tables.lost = (0..gone)
+            .chain((gone..script.messages.len()).filter(|_| random.below(4) == 0))
+            .collect();
+        for (a, b) in &script.pairs {
+            tables.unmerge(&a.identifier(), &b.identifier());
+            for (known, origin, _) in tables.identifiers.values() {
+                assert_eq!(tables.canonical(*origin), *known, "seed {seed}");
+            }
+        }
+        for (a, b) in &script.pairs {
+            let (a, b) = (
+                tables.person(&a.identifier()),
+                tables.person(&b.identifier()),
+            );
+            assert_ne!(a, b, "seed {seed}");
+        }
+    }
+}
+
 /// The smallest examples of what went wrong once.
 #[test]
 fn what_a_split_leaves_can_be_split_again() {

@@ -33,6 +33,8 @@ pub struct Tables {
     pub messages: Vec<Vec<MessageIdentifier>>,
     /// Profile under which each message is stored.
     pub assigned: Vec<i64>,
+    /// Messages that were deleted.
+    pub lost: BTreeSet<usize>,
 }
 
 fn message(identifiers: &[Identifier]) -> MessageIdentifiers {
@@ -115,10 +117,8 @@ impl Tables {
         let merges = self.merges.iter().filter(|m| own(m.absorbed));
         let merged = merges.filter_map(|m| m.message);
         let telling: BTreeSet<usize> = linked.chain(merged).collect();
-        telling
-            .into_iter()
-            .filter(|m| own(self.assigned[*m]))
-            .collect()
+        let kept = telling.difference(&self.lost).copied();
+        kept.filter(|m| own(self.assigned[*m])).collect()
     }
 
     /// All that is known of a person, and the identifiers in the order of those in it.
