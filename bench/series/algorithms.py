@@ -87,7 +87,7 @@ def by_history(server, report, quick):
 
 def membership(server, report, quick):
     """Whether somebody is in a segment: asked of cdp, of a query over the events, of a materialised view."""
-    people, events = (2_000, 50) if quick else (20_000, 100)
+    people, events = (2_000, 50) if quick else (10_000, 100)
     session = prepared(server, "membership")
     history(session, people, events)
     session.run("REFRESH MATERIALIZED VIEW peer.refreshed")

@@ -93,7 +93,7 @@ def routes(server, report, quick):
 
 def backfill(server, report, quick):
     """A new trait over history that is there, against the GROUP BY that computes the same."""
-    people, events = (2_000, 50) if quick else (20_000, 100)
+    people, events = (2_000, 50) if quick else (10_000, 100)
     server.database("backfill")
     with server.session("backfill") as session:
         session.run((SQL / "data.sql").read_text())
