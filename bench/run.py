@@ -39,6 +39,7 @@ def main():
             if not options.only or name in options.only:
                 before = time.monotonic()
                 function(server, report, options.quick)
+                server.clear()
                 report.about["seconds_of"][name] = round(time.monotonic() - before)
                 print(f"-- {name}: {report.about['seconds_of'][name]} s", flush=True)
         report.about["seconds"] = round(time.monotonic() - start)

@@ -91,6 +91,15 @@ class Server:
         with self.session(name) as session:
             session.run("CREATE EXTENSION cdp; CREATE SCHEMA bench")
 
+    def clear(self):
+        """Removes all databases that were made, so that the disk only has to hold those of one series."""
+        for files in self.folder.glob("*-files"):
+            shutil.rmtree(files, ignore_errors=True)
+        with Session(self, "postgres") as session:
+            for name in session.run("SELECT datname FROM pg_database WHERE datname <> 'postgres' AND NOT datistemplate"):
+                session.run(f"DROP DATABASE {name} WITH (FORCE)")
+            session.run("CHECKPOINT")
+
     def session(self, database):
         return Session(self, database)
 
