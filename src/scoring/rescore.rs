@@ -32,7 +32,7 @@ pub fn chunk(spi: &Spi, namespace: &Namespace, key: &str, after: i64, limit: i64
     let rules = known.scores.iter().enumerate().filter(|(_, score)| score.key == key);
     let rules = rules.flat_map(|(position, score)| (0..score.rules.len()).map(move |rule| (position, rule))).collect();
     let touched = Touched { rules, ..Touched::default() };
-    evaluate::load_needed(spi, &known, &mut others, known.touched_definitions(&touched))?;
+    evaluate::load_needed(spi, &known, &mut others, known.touched_definitions(&touched), false)?;
     let scope = Rc::new(Scope::of(&known, &touched));
     let task = |person: &Person| Task { scope: scope.clone(), at: person.instant(now), cause: Cause::Definition };
     let tasks: Vec<Task> = others.iter().map(task).collect();

@@ -95,7 +95,7 @@ pub fn read_people(spi: &Spi, namespace: &Namespace, profile_ids: &[i64]) -> Res
     // Flags and scores load what they need when somebody asks for them.
     let traits = catalog.traits.iter().map(|t| &t.definition);
     let definitions = traits.chain(catalog.segments.iter().map(|s| &s.definition));
-    evaluate::load_needed(spi, &catalog, &mut people, definitions)?;
+    evaluate::load_needed(spi, &catalog, &mut people, definitions, !catalog.segments.is_empty())?;
     Ok((catalog, people))
 }
 

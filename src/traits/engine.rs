@@ -198,7 +198,7 @@ fn take(
     catalog.begin_scopes();
     let is_wholly_new = |person: &Person| settled.has_changed(person) || person.due.is_some_and(|due| due <= now);
     if !identity.merged.is_empty() || held.iter().any(is_wholly_new) {
-        evaluate::load_needed(spi, catalog, &mut held, catalog.stored_definitions())?;
+        evaluate::load_references(spi, catalog, &mut held)?;
     } else {
         let mut touched = touched_by(catalog, batch);
         for (happens, by) in [
@@ -210,7 +210,8 @@ fn take(
                 touched.extend_by(catalog, by);
             }
         }
-        evaluate::load_needed(spi, catalog, &mut held, catalog.touched_definitions(&touched))?;
+        let touches_segments = !touched.segments.is_empty();
+        evaluate::load_needed(spi, catalog, &mut held, catalog.touched_definitions(&touched), touches_segments)?;
     }
     let is_other =
         |id: &i64| identity.created.contains(id) || identity.linked.contains(id) || identity.merged.contains(id);

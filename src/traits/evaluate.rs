@@ -187,15 +187,17 @@ pub fn advance(
 
 /// Loads what the definitions whose values are kept refer to beside the state.
 pub fn load_references(spi: &Spi, catalog: &Catalog, people: &mut [Person]) -> Result<()> {
-    load_needed(spi, catalog, people, catalog.stored_definitions())
+    load_needed(spi, catalog, people, catalog.stored_definitions(), !catalog.segments.is_empty())
 }
 
-/// Loads what some of the definitions, and the filters of routes, refer to beside the state.
+/// Loads what some of the definitions, and the filters of routes, refer to beside the state; with the segments people are
+/// in, if these may change.
 pub fn load_needed<'a>(
     spi: &Spi,
     catalog: &Catalog,
     people: &mut [Person],
     definitions: impl Iterator<Item = &'a Definition>,
+    needs_memberships: bool,
 ) -> Result<()> {
     let mut needs_profile = catalog.routes.iter().any(|route| route.needs_profile);
     let mut needs_groups = catalog.routes.iter().any(|route| route.needs_groups);
@@ -209,7 +211,7 @@ pub fn load_needed<'a>(
     if needs_groups {
         person::load_groups(spi, people)?;
     }
-    if !catalog.segments.is_empty() {
+    if needs_memberships || catalog.has_lists() {
         person::load_memberships(spi, people)?;
     }
     note_lists(catalog, people);

@@ -110,11 +110,11 @@ fn merge(person: &mut Person, version: i32, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Folds what is pending into people whose rows this transaction holds; returns whom that changed, with the
-/// message it is put down to.
+/// Folds what is pending into people whose rows this transaction holds, where there may be something; returns whom that
+/// changed, with the message it is put down to.
 pub fn absorb(spi: &Spi, people: &mut [Person], now: Timestamp) -> Result<HashMap<i64, Option<Cause>>> {
     let mut changed: HashMap<i64, Option<Cause>> = HashMap::new();
-    let ids: Vec<i64> = people.iter().filter(|p| !p.is_new).flat_map(Person::profile_ids).collect();
+    let ids: Vec<i64> = people.iter().filter(|p| p.may_have_pending).flat_map(Person::profile_ids).collect();
     if ids.is_empty() {
         return Ok(changed);
     }

@@ -49,6 +49,8 @@ pub struct Person {
     pub group: Value,
     /// Traits and groups that wait to be folded in; for readers.
     pub pending: Attributes,
+    /// Whether others may have left something to be folded in.
+    pub may_have_pending: bool,
     /// Whether the row has yet to be made.
     pub is_new: bool,
     /// What is to be stored as the state, once it is [ready](Person::make_ready).
@@ -75,6 +77,7 @@ impl Person {
             traits: Value::Object(Vec::new()),
             group: Value::Null,
             pending: Attributes::default(),
+            may_have_pending: false,
             is_new: true,
             encoded: None,
             tid: None,
@@ -131,6 +134,7 @@ impl Person {
             traits: Value::Object(Vec::new()),
             group: Value::Null,
             pending: Attributes::default(),
+            may_have_pending: true,
             is_new: false,
             encoded: None,
             tid: None,
@@ -177,11 +181,14 @@ pub fn next_ids(spi: &Spi, namespace_id: i32, after: i64, limit: i64) -> Result<
 /// are not waited for: their events go to `_cdp.pending_folds`.
 pub fn lock(spi: &Spi, profile_ids: &[i64]) -> Result<Vec<Person>> {
     spi.query(
-        "SELECT profile_id, namespace_id, version, state, computed, due, created_at, absorbed, ctid FROM _cdp.profiles \
-         WHERE profile_id OPERATOR(pg_catalog.=) ANY ($1) AND merged_into IS NULL ORDER BY profile_id FOR NO KEY UPDATE SKIP LOCKED",
+        "SELECT p.profile_id, p.namespace_id, p.version, p.state, p.computed, p.due, p.created_at, p.absorbed, p.ctid, \
+             EXISTS (SELECT FROM _cdp.pending_folds AS f \
+                 WHERE f.profile_id OPERATOR(pg_catalog.=) ANY (pg_catalog.array_append(p.absorbed, p.profile_id))) \
+         FROM _cdp.profiles AS p WHERE p.profile_id OPERATOR(pg_catalog.=) ANY ($1) AND p.merged_into IS NULL \
+         ORDER BY p.profile_id FOR NO KEY UPDATE OF p SKIP LOCKED",
         &[Param::Int8Array(profile_ids)],
     )?
-    .map(Person::read_locked)
+    .map(|row| Ok(Person { may_have_pending: row.bool(9)?, ..Person::read_locked(row)? }))
 }
 
 /// As [`lock`], for the people of a namespace in a stretch of ids who are of an earlier definition version.

@@ -58,6 +58,7 @@ pub fn settle(
         }
         // Who left something pending while the events were read may have had those events among them or not: those
         // people are read again, now that the rest of it is known.
+        people.iter_mut().filter(|person| !person.is_new).for_each(|person| person.may_have_pending = true);
         let late = pending::absorb(spi, people, now)?;
         if late.is_empty() {
             break;
@@ -115,7 +116,8 @@ pub fn refresh(
     };
     let is_due = |person: &Person| person.due.is_some_and(|due| due <= now);
     if look == Look::Definitions && settled.absorbed.is_empty() && !people.iter().any(is_due) {
-        evaluate::load_needed(spi, catalog, people, catalog.touched_definitions(&touched))?;
+        let touches_segments = !touched.segments.is_empty();
+        evaluate::load_needed(spi, catalog, people, catalog.touched_definitions(&touched), touches_segments)?;
     } else {
         evaluate::load_references(spi, catalog, people)?;
     }
