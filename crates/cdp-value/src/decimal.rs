@@ -125,17 +125,20 @@ impl Decimal {
         if digits == 0 {
             scale = 0;
         }
-        // Nearly all numbers fit 64 bits, which divide much faster.
-        if let (Ok(mut word), true) = (i64::try_from(digits), scale > 0) {
-            while scale > 0 && word % 10 == 0 {
-                word /= 10;
-                scale -= 1;
+        if scale > 0 {
+            // Nearly all numbers fit 64 bits, which divide much faster.
+            if let Ok(mut word) = i64::try_from(digits) {
+                while scale > 0 && word % 10 == 0 {
+                    word /= 10;
+                    scale -= 1;
+                }
+                digits = i128::from(word);
+            } else {
+                while scale > 0 && digits % 10 == 0 {
+                    digits /= 10;
+                    scale -= 1;
+                }
             }
-            digits = i128::from(word);
-        }
-        while scale > 0 && digits % 10 == 0 {
-            digits /= 10;
-            scale -= 1;
         }
         (scale <= MAX_SCALE).then_some(Decimal {
             digits: Digits::Small(digits),
