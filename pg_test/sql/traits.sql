@@ -63,3 +63,28 @@ SELECT key FROM cdp.define_segment('professionals', 'plan_of == "pro"');
 SELECT count(*) FROM cdp.members('professionals');
 SELECT key FROM cdp.define_trait('plan_of', 'profile.tier');
 SELECT count(*) FROM _cdp.segment_members WHERE segment_id = (SELECT segment_id FROM _cdp.segments WHERE key = 'professionals');
+
+-- The view reads people together; it says what is said of each alone, in each namespace, and what the statement before changed.
+SELECT name FROM cdp.define_namespace('beside');
+SELECT t.key FROM unnest(ARRAY['default', 'beside']) AS ns, LATERAL cdp.define_trait('tries', 'events.try.count_7d', namespace => ns) AS t;
+SELECT count(*) FROM generate_series(1, 400) AS i, LATERAL cdp.track('many' || i, 'try', message_id => 'try' || i, namespace => CASE WHEN i % 3 = 0 THEN 'beside' ELSE 'default' END);
+CREATE VIEW difference AS
+    WITH alone AS (SELECT p.namespace, p.profile_id, t.key, t.value, t.updated_at FROM cdp.people AS p, LATERAL cdp.traits(p.profile_id::text, p.namespace) AS t)
+    (SELECT profile_id, key, value FROM cdp.user_traits EXCEPT SELECT profile_id, key, value FROM alone)
+    UNION ALL (SELECT profile_id, key, value FROM alone EXCEPT SELECT profile_id, key, value FROM cdp.user_traits);
+SELECT count(*) FROM difference;
+SELECT namespace, count(*), sum(value::int) FROM cdp.user_traits WHERE key = 'tries' GROUP BY namespace ORDER BY namespace;
+DO $$
+DECLARE before bigint; later bigint;
+BEGIN
+    FOR i IN 1..3 LOOP
+        SELECT sum(value::int) INTO before FROM cdp.user_traits WHERE key = 'tries';
+        PERFORM cdp.track('many' || n, 'try') FROM generate_series(1, 100, 3) AS n;
+        SELECT sum(value::int) INTO later FROM cdp.user_traits WHERE key = 'tries';
+        RAISE NOTICE '% more', later - before;
+    END LOOP;
+END
+$$;
+SELECT count(*) FROM difference;
+SELECT profile_id IS NOT NULL AS found, value FROM cdp.user_traits WHERE profile_id = cdp.resolve('many1') AND key = 'tries';
+DROP VIEW difference;

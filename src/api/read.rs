@@ -13,7 +13,7 @@ use crate::traits::catalog::{self, Catalog, Definition};
 use crate::traits::context::PersonContext;
 use crate::traits::edges::{self, Edges};
 use crate::traits::person::Person;
-use crate::traits::{backfill, define, set_based};
+use crate::traits::{ahead, backfill, define, set_based};
 use cdp_value::{Timestamp, Value};
 use std::rc::Rc;
 
@@ -132,9 +132,11 @@ pub fn traits(call: &Call) -> Result<Returned> {
     let id = required(call, 0, "id")?;
     Spi::connect(true, |spi| {
         let namespace = namespace(spi, call, 1)?;
-        trait_rows(spi, Reading::of(spi, &namespace, &id)?)
+        let Some(profile_id) = resolve::find(spi, &namespace, &id, None)? else { return Ok(Vec::new()) };
+        let rows = ahead::of_people(spi, &namespace, &[profile_id])?;
+        Ok(rows.into_values().next().unwrap_or_default())
     })
-    .map(Returned::Rows)
+    .map(|rows| Returned::Rows(trait_fields(rows)))
 }
 
 /// `_cdp.traits_of(profile_id, namespace)`
@@ -142,9 +144,9 @@ pub fn traits_of(call: &Call) -> Result<Returned> {
     let profile_id = call.i64(0).unwrap_or(0);
     Spi::connect(true, |spi| {
         let namespace = namespace(spi, call, 1)?;
-        trait_rows(spi, Reading::of_profile(spi, &namespace, profile_id)?)
+        ahead::rows(spi, &namespace, call.execution(), profile_id)
     })
-    .map(Returned::Rows)
+    .map(|rows| Returned::Rows(trait_fields(rows)))
 }
 
 /// `_cdp.sent_traits(profile_id, namespace)`
@@ -159,29 +161,9 @@ pub fn sent_traits(call: &Call) -> Result<Returned> {
     .map(Returned::Value)
 }
 
-/// Rows (key, value, updated_at), by key.
-fn trait_rows(spi: &Spi, reading: Option<Reading>) -> Result<Vec<Vec<Field>>> {
-    let Some(mut reading) = reading else { return Ok(Vec::new()) };
-    let context = reading.prepare(spi, all)?;
-    let mut rows = Vec::new();
-    for found in &context.catalog.traits {
-        let value = context.value(&found.definition);
-        if value.is_null() {
-            continue;
-        }
-        let text = json(&value);
-        let updated_at = match context.person.computed.get(found.id) {
-            Some(entry) if entry.json == text => entry.updated_at,
-            _ => context.at,
-        };
-        rows.push((found.key.clone(), text, updated_at));
-    }
-    context.check()?;
-    rows.sort();
-    Ok(rows
-        .into_iter()
-        .map(|(key, value, at)| vec![Field::Text(key), Field::Jsonb(value), Field::Timestamp(at)])
-        .collect())
+fn trait_fields(rows: Vec<ahead::Row>) -> Vec<Vec<Field>> {
+    let fields = |(key, value, at)| vec![Field::Text(key), Field::Jsonb(value), Field::Timestamp(at)];
+    rows.into_iter().map(fields).collect()
 }
 
 /// `cdp.in_segment(id, key, namespace)`

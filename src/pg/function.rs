@@ -9,6 +9,7 @@ use crate::error::{internal, Result};
 use cdp_value::Timestamp;
 use pgrx::pg_sys::{self, Datum};
 use pgrx::{AnyNumeric, IntoDatum};
+use std::cell::Cell;
 
 /// A call in progress.
 pub struct Call {
@@ -103,6 +104,31 @@ impl Call {
             } else {
                 Some(argument.value)
             }
+        }
+    }
+
+    /// A number that all calls of one place in a statement have in common while it is executed once, and no others.
+    pub fn execution(&self) -> u64 {
+        thread_local! {
+            static LAST: Cell<u64> = const { Cell::new(0) };
+        }
+        let next = || {
+            LAST.set(LAST.get().wrapping_add(1));
+            LAST.get()
+        };
+        // SAFETY: fcinfo is valid for the call; fn_extra is the function's own, and lives as long as fn_mcxt, from which
+        // what it points to is taken.
+        unsafe {
+            let place = (*self.fcinfo).flinfo;
+            if place.is_null() {
+                return next();
+            }
+            if (*place).fn_extra.is_null() {
+                let number = pg_sys::MemoryContextAlloc((*place).fn_mcxt, std::mem::size_of::<u64>()).cast::<u64>();
+                *number = next();
+                (*place).fn_extra = number.cast();
+            }
+            *(*place).fn_extra.cast::<u64>()
         }
     }
 

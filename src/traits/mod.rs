@@ -1,5 +1,6 @@
 //! Stages 7 and 8: events become state, state becomes trait values, exactly and on time.
 
+pub mod ahead;
 pub mod backfill;
 pub mod catalog;
 pub mod computed;
