@@ -17,7 +17,7 @@ def delivery(server, report, quick):
     if node is None or not (Path(node) / "node_modules").exists():
         print("\ndelivery: the Node peers are not installed; left out")
         return
-    count = 1_000 if quick else 20_000
+    count = 1_000 if quick else 10_000
     sink = subprocess.Popen(["node", f"{node}/sink.mjs"], stdout=subprocess.PIPE, text=True)
     try:
         url = f"http://127.0.0.1:{sink.stdout.readline().strip()}/"
@@ -67,7 +67,7 @@ def delivery(server, report, quick):
             f"Delivery of {count:,} messages, a POST each, eight at once", "messages/s",
             [peer("graphile-worker"), peer("pg-boss"), Contestant("cdp", ours)],
             target={"cdp": (">=", 1.0)},
-        ).run(3 if quick else 5)
+        ).run(3)
         comparison.notes["received by the endpoint"] = urllib.request.urlopen(url).read().decode()
         if memory:
             comparison.notes["memory of the delivery worker, without shared buffers"] = f"{max(memory):.0f} MB"

@@ -38,7 +38,7 @@ budgets! {
     decide: 11_700,
     value_from_json: 6_770,
     value_to_json: 19_100,
-    add_decimals: 729,
+    add_decimals: 653,
 }
 
 #[track_caller]
