@@ -24,9 +24,10 @@ SELECT destination, message_id, status FROM cdp.deliveries WHERE destination = '
 SELECT cdp.retry_dead_letters(filter => 'nonsense');
 
 -- A paused destination keeps receiving; nothing is tried.
-SELECT paused_reason FROM cdp.pause_destination('private', 'a pause');
+SELECT key, paused_reason FROM unnest(ARRAY['private', 'refusing']) AS wanted, cdp.pause_destination(wanted, 'a pause');
 SELECT cdp.run_due() AS done;
 SELECT destination, message_id, status FROM cdp.deliveries WHERE destination = 'private' ORDER BY 2;
+SELECT key, paused_reason FROM cdp.resume_destination('refusing');
 
 -- Past events are sent again where routes want them, marked as replay.
 SELECT cdp.replay($$properties ->> 'total' = '24'$$, 'private');
