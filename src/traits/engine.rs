@@ -195,7 +195,7 @@ fn take(
     let (brought_to_others, brought) = attributes::of_batch(batch).into_iter().partition(|(id, _)| others.contains(id));
     let attributes_changed = attributes::fold(spi, namespace.id, &brought, &created, now)?;
     let catalog = &settled.catalog;
-    catalog.begin_scopes();
+    catalog.forget_scopes();
     let is_wholly_new = |person: &Person| settled.has_changed(person) || person.due.is_some_and(|due| due <= now);
     if !identity.merged.is_empty() || held.iter().any(is_wholly_new) {
         evaluate::load_references(spi, catalog, &mut held)?;

@@ -123,7 +123,7 @@ fn a_batch_keeps_within_its_statements_rows_and_wal() {
             )
             .unwrap()
             .get(0);
-        within("statements a batch", statements as f64, 6.0);
+        within("statements a batch", statements as f64, 4.0);
     }
     client.batch_execute(flush).unwrap();
     let budgets = [1.0, PEOPLE as f64 / EVENTS as f64, 0.05, 0.05];

@@ -184,8 +184,8 @@ pub(crate) fn profile_path(name: &str) -> Vec<String> {
 }
 
 impl Expr {
-    /// The same expression with every `attribute("x")` replaced by what it stands for now: the computed trait of
-    /// that key, otherwise the trait that the application sent.
+    /// The same expression with every `attribute("x")` replaced by what the catalog makes of it: the computed trait
+    /// of that key, otherwise the trait that the application sent.
     pub fn settled(&self, catalog: &dyn Catalog) -> Expr {
         if let Expr::Attribute(key) = self {
             return match catalog.trait_expression(key) {

@@ -77,9 +77,10 @@ pub enum Trigger {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Happened(usize);
 
-/// The sets that occurred, each with its scope. More than this many are forgotten.
+/// More sets than this are not kept from one batch to the next.
 const MOST: usize = 1_000;
 
+/// What happened together, and what has to be looked at then, once somebody asked.
 #[derive(Default)]
 struct Set {
     triggers: BTreeSet<Trigger>,
@@ -92,22 +93,27 @@ pub(super) struct Scopes {
     known: RefCell<Known>,
 }
 
-#[derive(Default)]
 struct Known {
     sets: Vec<Set>,
     positions: FxHashMap<BTreeSet<Trigger>, usize>,
     steps: FxHashMap<(usize, Trigger), usize>,
 }
 
+impl Default for Known {
+    /// Nothing happened: the set that [`Happened::default`] stands for.
+    fn default() -> Known {
+        let positions = FxHashMap::from_iter([(BTreeSet::new(), 0)]);
+        Known { sets: vec![Set::default()], positions, steps: FxHashMap::default() }
+    }
+}
+
 impl Catalog {
-    /// To be called before the first of [`Catalog::happened`] of a batch: sets of earlier batches may be forgotten, and
-    /// their numbers with them.
-    pub fn begin_scopes(&self) {
+    /// Forgets the sets of earlier batches when they are many. To be called between batches: what happened before is a
+    /// number without meaning afterwards.
+    pub fn forget_scopes(&self) {
         let mut known = self.scopes.known.borrow_mut();
-        if known.sets.is_empty() || known.sets.len() > MOST {
+        if known.sets.len() > MOST {
             *known = Known::default();
-            known.sets.push(Set::default());
-            known.positions.insert(BTreeSet::new(), 0);
         }
     }
 
